@@ -1,0 +1,216 @@
+"""What a verdict is computed from, and what it says. Plain data: saved as JSON, replayed offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from luthier.errors import StoreError
+from luthier.spec import MethodName
+
+EVIDENCE_FORMAT = 1
+
+VerdictKind = Literal[
+    "prompt",
+    "few-shot",
+    "constrain",
+    "retrieve",
+    "fine-tune",
+    "fine-tune + retrieve",
+    "fix the data",
+    "no rung meets the bar",
+    "not enough evidence",
+]
+
+
+class State(StrEnum):
+    """Where a rung stands against the bar (SCIENCE A1)."""
+
+    MEETS = "meets"
+    FALLS_SHORT = "falls short"
+    OPEN = "open"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a rung costs, in US dollars where a price is known.
+
+    `per_1000` requests, `per_month` at the stated volume, `once` to build it (training). `prompt_tokens`,
+    `completion_tokens` are means per request; `shared` is the share of prompt tokens that a stable prefix spares;
+    `seconds` is the median time of an answer as measured here.
+    """
+
+    per_1000: float | None
+    per_month: float | None
+    once: float | None
+    prompt_tokens: float
+    completion_tokens: float
+    shared: float
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class RungEvidence:
+    """One rung on the cases, in the common random order.
+
+    `scores[i]` in [0, 1] belongs to `Evidence.cases[i]`; a rung that was settled early has fewer scores than there are
+    cases; a planned rung that was not run has none. `system` is the identity (hash) of the frozen system.
+    `choices` says what was chosen on development cases (prompt wording, k, chunking, checkpoint) with their scores.
+    """
+
+    rung: str
+    method: MethodName
+    base: str
+    system: str
+    scores: tuple[float, ...]
+    cost: Cost | None = None
+    choices: Mapping[str, Any] | None = None
+    skipped: str = ""  # why a planned rung was not run
+
+    @property
+    def trained(self) -> bool:
+        """Whether weights were changed: what a warrant is asked for."""
+        return self.method.startswith("fine-tune")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything measured on the test cases: the input of the verdict.
+
+    `cases` and `groups` (independent sources; same length) are in the common random order. `rungs` are in cost order
+    and hold every planned rung, run or not. `binary` says that scores are 0 or 1. `openings` counts how often the test
+    cases were opened with a different ladder, this time included. `findings` are codes of blocking data findings.
+    `knowledge` is what is known about missing knowledge (see `diagnose`), or None.
+    """
+
+    cases: tuple[str, ...]
+    groups: tuple[str, ...]
+    rungs: tuple[RungEvidence, ...]
+    binary: bool
+    scorer: str
+    openings: int = 1
+    findings: tuple[str, ...] = ()
+    knowledge: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For saving as JSON."""
+        return {"format": EVIDENCE_FORMAT} | asdict(self)
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Evidence:
+        """The inverse of `as_dict`.
+
+        Raises:
+            StoreError: saved by a newer version.
+        """
+        if value.get("format", 0) > EVIDENCE_FORMAT:
+            raise StoreError(
+                f"this evidence has format {value['format']}; this luthier reads up to {EVIDENCE_FORMAT}",
+                fix="pip install -U luthier",
+            )
+        rungs = tuple(
+            RungEvidence(
+                **{**r, "scores": tuple(r["scores"]), "cost": None if r["cost"] is None else Cost(**r["cost"])}
+            )
+            for r in value["rungs"]
+        )
+        rest = {k: v for k, v in value.items() if k not in ("format", "rungs", "cases", "groups", "findings")}
+        return Evidence(
+            cases=tuple(value["cases"]),
+            groups=tuple(value["groups"]),
+            findings=tuple(value["findings"]),
+            rungs=rungs,
+            **rest,
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user fixed before looking: the part of the task that the verdict reads.
+
+    `bar` is None when the yardstick is the best rung less `margin`. `volume` is requests a month.
+    """
+
+    bar: float | None
+    margin: float
+    alpha: float
+    volume: int | None
+
+
+@dataclass(frozen=True)
+class RungVerdict:
+    """A rung's state with its figures.
+
+    `low`, `high` bound the mean score at the level that the decision used; `display_low`, `display_high` are the plain
+    95 % interval. `answered` cases of `planned`. `p` is the one-sided p-value of the adequacy test (None if not run).
+    `more_cases` that would settle it with 80 % assurance (None: settled, or more will not help: see `note`).
+    """
+
+    rung: str
+    method: MethodName
+    state: State
+    answered: int
+    planned: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    display_low: float | None
+    display_high: float | None
+    p: float | None
+    more_cases: int | None = None
+    note: str = ""
+    settled_early: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison of two rungs on their common cases: `difference` = mean(a) - mean(b), with a 95 % interval."""
+
+    a: str
+    b: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+
+
+@dataclass(frozen=True)
+class Warrant:
+    """The permission to fine-tune and what it rests on."""
+
+    granted: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence supports.
+
+    `rung` is the recommended rung (None for the last three kinds). `sentence` is the verdict in one line; `reasons` why;
+    `advice` what to do next; `flips` what would change it. `answers_saved` counts test answers that early stopping and
+    rungs not run have spared.
+    """
+
+    kind: VerdictKind
+    rung: str | None
+    sentence: str
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...]
+    flips: tuple[str, ...]
+    rungs: tuple[RungVerdict, ...]
+    comparisons: tuple[Comparison, ...]
+    warrant: Warrant
+    bar: float | None
+    alpha_each: float
+    answers_saved: int
+    exploratory: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For saving as JSON."""
+        return {"format": EVIDENCE_FORMAT} | asdict(self)

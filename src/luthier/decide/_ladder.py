@@ -1,0 +1,204 @@
+"""Climbing the ladder: every rung built at its best on development cases, then measured on the same test cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from luthier.data import content_hash
+from luthier.decide._bench import Bench
+from luthier.decide._choose import Prepared
+from luthier.decide._cost import cost_of
+from luthier.decide._diagnose import diagnose
+from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
+from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
+from luthier.decide._system import System
+from luthier.decide._tuning import tuned
+from luthier.evaluate import Record, adequacy_state, measure
+from luthier.models import LocalModel
+from luthier.spec import MethodName, Task
+
+LOOK_EVERY = 8
+
+LADDER: tuple[MethodName, ...] = (
+    "prompt",
+    "constrained",
+    "few-shot",
+    "few-shot nearest",
+    "retrieval",
+    "fine-tune",
+    "fine-tune + retrieval",
+)
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """What a climb leaves: the evidence, and the system and records of every rung that was measured."""
+
+    evidence: Evidence
+    systems: Mapping[str, System]
+    records: Mapping[str, tuple[Record, ...]]
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How far to go. `everything` measures every rung on every case; `train` allows the fine-tuned rungs."""
+
+    everything: bool = False
+    train: bool = True
+
+
+def rules_of(task: Task) -> Rules:
+    """What the user fixed before looking. The default margin is SCIENCE A1's: 0.03 for pass rates, 0.02 for grades."""
+    graded = task.score.kind in ("json", "answer", "chrf", "rouge")
+    margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
+    return Rules(bar=task.bar, margin=margin, alpha=task.decide.alpha, volume=task.volume)
+
+
+def planned_rungs(bench: Bench) -> tuple[MethodName, ...]:
+    """The rungs that are possible with this task and base, in order of cost and commitment."""
+    task = bench.task
+    possible: dict[MethodName, bool] = {
+        "constrained": bench.scorer.constraint() is not None,
+        "retrieval": task.documents is not None,
+        "fine-tune": isinstance(bench.base, LocalModel),
+        "fine-tune + retrieval": isinstance(bench.base, LocalModel) and task.documents is not None,
+    }
+    wanted = LADDER if task.decide.methods is None else task.decide.methods
+    return tuple(method for method in LADDER if method in wanted and possible.get(method, True))
+
+
+def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
+    """Build and measure the rungs, cheapest first, until one meets the bar (or all of them, if asked).
+
+    Args:
+        bench: task, cases, scorer, base and store.
+        how: how far to go.
+        findings: codes of data findings that block.
+    """
+    planned = planned_rungs(bench)
+    openings = bench.store.open_test(bench.split.hash, _ladder_hash(bench, planned))
+    prepared: dict[str, Prepared] = {}
+    records: dict[str, tuple[Record, ...]] = {}
+    rungs: list[RungEvidence] = []
+    settled = False
+    for method in planned:
+        reason = _why_not(method, settled, how)
+        if reason:
+            rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=reason))
+            continue
+        prepared[method] = _prepare(method, bench, prepared)
+        records[method] = _measure(method, prepared[method].system, bench, len(planned), how.everything)
+        rungs.append(_evidence(method, prepared[method], records[method], bench))
+        settled = settled or _meets(records[method], bench, len(planned))
+    evidence = Evidence(
+        cases=tuple(case.id for case in bench.test),
+        groups=tuple(bench.groups[case.id] for case in bench.test),
+        rungs=tuple(rungs),
+        binary=bench.scorer.binary,
+        scorer=bench.scorer.name,
+        openings=openings,
+        findings=findings,
+        knowledge=diagnose(bench, {m: p.system for m, p in prepared.items()}, records),
+    )
+    return Climbed(evidence, {method: p.system for method, p in prepared.items()}, records)
+
+
+def _why_not(method: MethodName, settled: bool, how: Climb) -> str:
+    if settled and not how.everything:
+        return "a cheaper rung meets the bar"
+    if method.startswith("fine-tune") and not how.train:
+        return "training was not allowed (--no-train)"
+    return ""
+
+
+def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared]) -> Prepared:
+    def chosen(other: MethodName, build: Callable[[Bench], Prepared]) -> System:
+        return (prepared[other] if other in prepared else build(bench)).system
+
+    def reader(bench: Bench) -> Prepared:
+        return retrieval(bench, chosen("prompt", prompt))
+
+    builders: dict[MethodName, Callable[[], Prepared]] = {
+        "prompt": lambda: prompt(bench),
+        "constrained": lambda: constrained(bench),
+        "few-shot": lambda: few_shot(bench, chosen("prompt", prompt)),
+        "few-shot nearest": lambda: few_shot_nearest(bench, chosen("prompt", prompt)),
+        "retrieval": lambda: reader(bench),
+        "fine-tune": lambda: tuned(bench),
+        "fine-tune + retrieval": lambda: tuned(bench, chosen("retrieval", reader)),
+    }
+    return builders[method]()
+
+
+def _measure(
+    method: MethodName, system: System, bench: Bench, rungs: int, everything: bool
+) -> tuple[Record, ...]:
+    """Answer the test cases in the common order, a few at a time, until the rung is settled."""
+    whole = everything or bench.task.bar is None
+    step = len(bench.test) if whole else 2 * LOOK_EVERY
+    records: list[Record] = []
+
+    def count(_: Record) -> None:
+        nonlocal answered
+        answered += 1
+        bench.progress(f"measuring {method}", answered, len(bench.test), "test cases")
+
+    answered = 0
+    while len(records) < len(bench.test):
+        part = bench.test[len(records) : len(records) + step]
+        records += measure(system, part, bench.scorer, bench.store, on_record=count)
+        if not whole and _state(records, bench, rungs) is not State.OPEN:
+            break
+    return tuple(records)
+
+
+def _state(records: list[Record] | tuple[Record, ...], bench: Bench, rungs: int) -> State:
+    """Where a rung stands by the same rule that the verdict applies."""
+    rules = rules_of(bench.task)
+    assert rules.bar is not None  # callers look at the state only when there is a bar
+    groups = [bench.groups[record.case] for record in records]
+    found = adequacy_state(
+        [r.score for r in records],
+        groups,
+        bar=rules.bar,
+        alpha=rules.alpha / rungs,
+        planned=len(bench.test),
+        binary=bench.scorer.binary,
+    )
+    return State(found.state)
+
+
+def _meets(records: tuple[Record, ...], bench: Bench, rungs: int) -> bool:
+    return bench.task.bar is not None and _state(records, bench, rungs) is State.MEETS
+
+
+def _evidence(
+    method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench
+) -> RungEvidence:
+    return RungEvidence(
+        rung=method,
+        method=method,
+        base=bench.base.name,
+        system=prepared.system.identity,
+        scores=tuple(record.score for record in records),
+        cost=cost_of(records, bench.base, volume=bench.task.volume, sheet=bench.task.prices),
+        choices=prepared.choices,
+    )
+
+
+def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
+    """What makes an opening a new one: another ladder, another bar, another base or other training data."""
+    task = bench.task
+    return content_hash(
+        [
+            list(planned),
+            bench.base.identity,
+            sorted(e.id for e in bench.split.train),
+            task.instructions,
+            task.bar,
+            task.score.model_dump(mode="json"),
+            task.train.model_dump(mode="json"),
+            task.retrieval.model_dump(mode="json"),
+        ]
+    )

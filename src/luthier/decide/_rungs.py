@@ -1,0 +1,135 @@
+"""The rungs of the ladder below fine-tuning: the variants of each, cheapest first."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from luthier.data import Example, Message
+from luthier.decide._bench import Bench
+from luthier.decide._choose import Candidate, Prepared, choose
+from luthier.decide._system import Lookup, SearchMode, Setup, System
+from luthier.decide._wordings import wordings
+from luthier.retrieve import Index
+
+CHUNK_CHARS = (1600, 700)
+FIXED_DEMONSTRATIONS = (4, 8)
+NEAREST_DEMONSTRATIONS = (4, 8)
+PASSAGES = (1, 3)
+
+
+def plain_system(bench: Bench, method: str, instructions: str) -> System:
+    """The base with instructions and nothing else."""
+    return System(
+        Setup(
+            method=method,  # type: ignore[arg-type]  # the planner passes only MethodName values
+            base=bench.base.name,
+            base_identity=getattr(bench.base, "base_identity", bench.base.identity),
+            instructions=instructions,
+            max_tokens=bench.max_tokens,
+        ),
+        bench.base,
+    )
+
+
+def prompt(bench: Bench) -> Prepared:
+    """Instructions only; the wording is chosen on development cases."""
+    texts = wordings(bench.task, bench.scorer, bench.split.train)
+    return choose([Candidate(name, plain_system(bench, "prompt", text)) for name, text in texts.items()], bench)
+
+
+def constrained(bench: Bench) -> Prepared:
+    """Instructions, with an answer that cannot leave the label set or the JSON schema."""
+    constraint = bench.scorer.constraint()
+    texts = wordings(bench.task, bench.scorer, bench.split.train)
+    candidates = []
+    for name, text in texts.items():
+        system = plain_system(bench, "constrained", text)
+        candidates.append(Candidate(name, replace(system, setup=replace(system.setup, constraint=constraint))))
+    return choose(candidates, bench)
+
+
+def few_shot(bench: Bench, best_prompt: System) -> Prepared:
+    """A fixed set of demonstrations as turns of their own; the set and its size are chosen on development cases."""
+    base = _renamed(best_prompt, "few-shot")
+    candidates = [
+        Candidate(f"{k} fixed, draw {draw + 1}", _with(base, demonstrations=draw_demonstrations(bench, k, draw)))
+        for k, draws in zip(FIXED_DEMONSTRATIONS, (2, 1), strict=True)
+        for draw in range(draws)
+    ]
+    return choose(candidates + _constrained_twins(bench, candidates), bench)
+
+
+def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
+    """The training examples most like the input, looked up for each request; number and search are chosen."""
+    base = replace(_renamed(best_prompt, "few-shot nearest"), demonstration_index=bench.demonstrations, pool=bench.pool)
+    modes: tuple[SearchMode, ...] = ("lexical", "hybrid")
+    candidates = [
+        Candidate(f"{k} nearest, {mode}", _with(base, nearest=_lookup(bench, bench.demonstrations, k, mode)))
+        for k in NEAREST_DEMONSTRATIONS
+        for mode in modes
+    ]
+    return choose(candidates + _constrained_twins(bench, candidates[:1]), bench)
+
+
+def retrieval(bench: Bench, best_prompt: System) -> Prepared:
+    """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen."""
+    candidates = []
+    for max_chars in CHUNK_CHARS:
+        index = bench.documents(max_chars)
+        base = replace(_renamed(best_prompt, "retrieval"), document_index=index)
+        for k in PASSAGES:
+            if max_chars * k <= 2 * CHUNK_CHARS[0]:
+                system = _with(base, passages=_lookup(bench, index, k, "hybrid"))
+                candidates.append(Candidate(f"{k} passages of {max_chars} characters", system))
+    shown = draw_demonstrations(bench, 2, 0)
+    first = candidates[0]
+    worked = tuple(_open_book(first.system, example) for example in shown)
+    candidates.append(Candidate(f"{first.label}, 2 demonstrations", _with(first.system, demonstrations=worked)))
+    return choose(candidates, bench)
+
+
+def draw_demonstrations(bench: Bench, k: int, draw: int) -> tuple[Example, ...]:
+    """`k` training examples, seeded; where outputs recur (labels) the draw goes round the distinct outputs."""
+    by_output: dict[str, list[Example]] = defaultdict(list)
+    for example in sorted(bench.split.train, key=lambda e: e.id):
+        by_output[example.output].append(example)
+    rng = random.Random(f"demonstrations {bench.split.seed} {draw}")
+    for rows in by_output.values():
+        rng.shuffle(rows)
+    # frequent outputs first, so that a few demonstrations show the common labels; texts of their own are just shuffled
+    recurring = sorted((o for o in by_output if len(by_output[o]) > 1), key=lambda o: (-len(by_output[o]), o))
+    single = sorted(o for o in by_output if len(by_output[o]) == 1)
+    rng.shuffle(single)
+    mostly_labels = len(by_output) * 5 < len(bench.split.train)
+    order = [*recurring, *single] if mostly_labels else rng.sample([*recurring, *single], len(by_output))
+    chosen = [by_output[output][turn] for turn in range(k) for output in order if turn < len(by_output[output])]
+    return tuple(chosen[:k])
+
+
+def _open_book(system: System, example: Example) -> Example:
+    """A demonstration with the passages that the system would look up for it."""
+    asked = replace(system, setup=replace(system.setup, instructions="", demonstrations=())).request(example.messages)
+    turns: Sequence[Message] = [m for m in asked.messages if m.role != "system"]
+    return replace(example, messages=tuple(turns))
+
+
+def _constrained_twins(bench: Bench, candidates: Sequence[Candidate]) -> list[Candidate]:
+    constraint = bench.scorer.constraint()
+    if constraint is None:
+        return []
+    return [Candidate(f"{c.label}, constrained", _with(c.system, constraint=constraint)) for c in candidates]
+
+
+def _renamed(system: System, method: str) -> System:
+    return _with(system, method=method)
+
+
+def _with(system: System, **changes: object) -> System:
+    return replace(system, setup=replace(system.setup, **changes))  # type: ignore[arg-type]  # checked by the dataclass's own field names
+
+
+def _lookup(bench: Bench, index: Index, k: int, mode: SearchMode) -> Lookup:
+    return Lookup(k=k, mode=mode, embedding=bench.task.retrieval.embedding, index=index.identity)

@@ -1,0 +1,234 @@
+"""A rung made concrete: model, instructions, demonstrations, index, adapter, decoding. What is measured is what is served."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from luthier.data import Example, Message, Source, content_hash, messages_from
+from luthier.errors import ReleaseError
+from luthier.models import Constraint, Model, Request
+from luthier.retrieve import Index
+from luthier.spec import MethodName
+from luthier.store import hash_folder, read_json, write_json, write_text_atomic
+
+SYSTEM_FORMAT = 1
+
+SearchMode = Literal["lexical", "dense", "hybrid"]
+OpenModel = Callable[[str, Path | None, float], Model]
+OpenIndex = Callable[[Path, str | None], Index]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """How many items are looked up for a request, and how: `embedding` is None for purely lexical search."""
+
+    k: int
+    mode: SearchMode
+    embedding: str | None
+    index: str  # identity of the index
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that fixes a system's answers, as plain values: what `system.json` holds and `identity` hashes.
+
+    `adapter` is the hash of the adapter folder, `scale` multiplies the adapter's effect (1 = as trained).
+    """
+
+    method: MethodName
+    base: str
+    base_identity: str
+    instructions: str
+    max_tokens: int
+    demonstrations: tuple[Example, ...] = ()
+    nearest: Lookup | None = None
+    passages: Lookup | None = None
+    constraint: Constraint | None = None
+    adapter: str | None = None
+    scale: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; demonstrations as chat rows."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return plain | {
+            "format": SYSTEM_FORMAT,
+            "demonstrations": [_row(example) for example in self.demonstrations],
+            "nearest": None if self.nearest is None else asdict(self.nearest),
+            "passages": None if self.passages is None else asdict(self.passages),
+            "constraint": None if self.constraint is None else self.constraint.as_dict(),
+        }
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Setup:
+        """The inverse of `as_dict`.
+
+        Raises:
+            ReleaseError: saved by a newer version.
+        """
+        if value["format"] > SYSTEM_FORMAT:
+            raise ReleaseError(
+                f"this system has format {value['format']}; this luthier reads up to {SYSTEM_FORMAT}",
+                fix="pip install -U luthier",
+            )
+        constraint = value["constraint"]
+        choices = constraint and constraint["choices"]
+        return Setup(
+            **{k: v for k, v in value.items() if k != "format"}
+            | {
+                "demonstrations": tuple(_example(row) for row in value["demonstrations"]),
+                "nearest": value["nearest"] and Lookup(**value["nearest"]),
+                "passages": value["passages"] and Lookup(**value["passages"]),
+                "constraint": constraint
+                and Constraint(tuple(choices) if choices is not None else None, constraint["json_schema"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class System:
+    """A setup with the live parts that it needs.
+
+    `pool` are the examples behind the index of demonstrations, by key; `adapter_folder` is where the adapter lies now.
+    """
+
+    setup: Setup
+    model: Model
+    demonstration_index: Index | None = None
+    document_index: Index | None = None
+    pool: Mapping[str, Example] = field(default_factory=dict)
+    adapter_folder: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """Content hash of the setup: the same wherever the system is loaded."""
+        return content_hash(self.setup.as_dict())
+
+    def request(self, messages: Sequence[Message]) -> Request:
+        """The whole conversation that the model is asked, for a user's messages: the only place where it is built.
+
+        Order: instructions, demonstrations as turns of their own, earlier turns, passages with the last user message.
+        """
+        own = [m.content for m in messages if m.role == "system"]
+        turns = [m for m in messages if m.role != "system"]
+        query = "\n".join(m.content for m in turns)
+        texts = [self.setup.instructions, *(text for text in own if text != self.setup.instructions)]
+        system = "\n\n".join(text for text in texts if text)
+        rendered = [Message("system", system)] if system else []
+        for example in self.shown(query):
+            rendered += [m for m in example.messages if m.role != "system"]
+            rendered.append(Message("assistant", example.output))
+        if self.setup.passages is not None:
+            turns[-1] = Message("user", self._with_passages(turns[-1].content, query))
+        return Request((*rendered, *turns), self.setup.max_tokens, self.setup.constraint)
+
+    def shown(self, query: str) -> tuple[Example, ...]:
+        """The demonstrations shown for a query; the nearest stand last, next to the question."""
+        nearest = self.setup.nearest
+        if nearest is None:
+            return self.setup.demonstrations
+        assert self.demonstration_index is not None  # set together with `nearest`
+        hits = self.demonstration_index.search(query, nearest.k, mode=nearest.mode)
+        return tuple(self.pool[hit.key] for hit in reversed(hits))
+
+    def passages(self, query: str) -> list[str]:
+        """The texts of the documents that are looked up for a query, best first."""
+        lookup = self.setup.passages
+        if lookup is None:
+            return []
+        assert self.document_index is not None  # set together with `passages`
+        return [hit.text for hit in self.document_index.search(query, lookup.k, mode=lookup.mode)]
+
+    def _with_passages(self, text: str, query: str) -> str:
+        found = "\n\n".join(self.passages(query))
+        return f"{found}\n\n{text}" if found else text
+
+    def save(self, folder: Path) -> None:
+        """Write the system into an empty folder: `system.json`, and the adapter, pool and indexes that it needs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.adapter_folder is not None:
+            shutil.copytree(self.adapter_folder, folder / "adapter")
+        if self.demonstration_index is not None:
+            shutil.copytree(self.demonstration_index.folder, folder / "demonstrations")
+            rows = [json.dumps({"key": k} | _row(e), ensure_ascii=False) for k, e in sorted(self.pool.items())]
+            write_text_atomic(folder / "demonstrations.jsonl", "\n".join(rows) + "\n")
+        if self.document_index is not None:
+            shutil.copytree(self.document_index.folder, folder / "documents")
+        write_json(folder / "system.json", self.setup.as_dict())
+
+    @staticmethod
+    def load(folder: Path, open_model: OpenModel, open_index: OpenIndex) -> System:
+        """Read a saved system.
+
+        Args:
+            folder: written by `save`.
+            open_model: gives the model for (base name, adapter folder or None, scale).
+            open_index: gives the index for (folder, embedding name or None).
+
+        Raises:
+            ReleaseError: the folder, the base or a part of the system is not what `system.json` says.
+        """
+        setup = read_setup(folder)
+        adapter = folder / "adapter" if setup.adapter is not None else None
+        if adapter is not None and hash_folder(adapter) != setup.adapter:
+            raise ReleaseError(f"{adapter} was changed: its hash is not the one in system.json", fix=_RESTORE)
+        system = System(setup, open_model(setup.base, adapter, setup.scale), adapter_folder=adapter)
+        base_identity = getattr(system.model, "base_identity", system.model.identity)
+        if base_identity != setup.base_identity:
+            raise ReleaseError(
+                f"base model {setup.base} is not the one this system was measured with",
+                why=f"its identity is {base_identity[:12]}, not {setup.base_identity[:12]}",
+                fix="restore the old base, or measure the new one: luthier refresh --base " + setup.base,
+            )
+        if setup.nearest is not None:
+            pool = dict(_keyed(line) for line in (folder / "demonstrations.jsonl").read_text("utf-8").splitlines())
+            index = _checked(open_index(folder / "demonstrations", setup.nearest.embedding), setup.nearest)
+            system = replace(system, demonstration_index=index, pool=pool)
+        if setup.passages is not None:
+            index = _checked(open_index(folder / "documents", setup.passages.embedding), setup.passages)
+            system = replace(system, document_index=index)
+        return system
+
+
+_RESTORE = "restore the folder from a copy, or make the release again: luthier release promote"
+
+
+def read_setup(folder: Path) -> Setup:
+    """The setup in a folder written by `System.save`.
+
+    Raises:
+        ReleaseError: no system lies there, or a newer version wrote it.
+    """
+    if not (folder / "system.json").is_file():
+        raise ReleaseError(f"{folder} holds no system.json", fix=_RESTORE)
+    return Setup.from_dict(read_json(folder / "system.json"))
+
+
+def _checked(index: Index, lookup: Lookup) -> Index:
+    if index.identity != lookup.index:
+        raise ReleaseError(f"{index.folder} was changed: its content is not what system.json says", fix=_RESTORE)
+    return index
+
+
+def _row(example: Example) -> dict[str, Any]:
+    return {
+        "messages": [*(m.as_dict() for m in example.messages), {"role": "assistant", "content": example.output}],
+        "group": example.group,
+    }
+
+
+def _example(row: Mapping[str, Any], source: str = "system.json", line: int = 0) -> Example:
+    *turns, answer = row["messages"]
+    return Example(messages_from(turns), answer["content"], group=row["group"], source=Source(source, line))
+
+
+def _keyed(line: str) -> tuple[str, Example]:
+    row = json.loads(line)
+    example = _example(row, "demonstrations.jsonl")
+    if example.id != row["key"]:
+        raise ReleaseError(f"demonstration {row['key']} was changed: its content does not give its key", fix=_RESTORE)
+    return example.id, example

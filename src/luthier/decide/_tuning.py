@@ -1,0 +1,170 @@
+"""The fine-tuned rungs: rows rendered as they will be served, training, and the adapter's scale chosen on development."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from luthier.data import Message, content_hash
+from luthier.decide._bench import Bench
+from luthier.decide._choose import Prepared
+from luthier.decide._rungs import plain_system
+from luthier.decide._system import System
+from luthier.errors import ModelError
+from luthier.evaluate import measure, replay_prompts
+from luthier.models import LocalModel, Request
+from luthier.store import hash_folder
+from luthier.train import Recipe, TrainingRow, TrainProgress, TrainResult, fine_tune
+
+SCALES = (1.0, 0.75, 0.5)
+SCALE_TOLERANCE = 0.01
+REPLAY_TOKENS = 64
+
+
+def tuned(bench: Bench, reader: System | None = None) -> Prepared:
+    """Train on the training examples and choose the adapter's scale on development cases.
+
+    Args:
+        bench: what to build on; its base must be a local model.
+        reader: the chosen retrieval system, to train with its passages in the prompt; None trains closed-book.
+
+    Raises:
+        TrainingError: training cannot start or had to stop.
+    """
+    base = local_base(bench)
+    untrained = _untrained(bench, reader)
+    rows = training_rows(bench, untrained)
+    recipe = recipe_for(bench, rows)
+    replay = replay_rows(bench)
+    out = adapter_place(bench, rows, replay, recipe)
+    result = fine_tune(
+        base, rows, recipe, out, score=_development_score(bench, untrained), replay=replay, progress=_shown(bench)
+    )
+    return _choose_scale(bench, untrained, result)
+
+
+def local_base(bench: Bench) -> LocalModel:
+    """The base as a model whose weights can be trained.
+
+    Raises:
+        ModelError: the base is not a local model.
+    """
+    if not isinstance(bench.base, LocalModel):
+        raise ModelError(
+            f"{bench.base.name} cannot be fine-tuned here",
+            why="only local transformers models are trained; this base is asked over the network",
+            fix="set base: in luthier.yaml to a hub id, a folder or a GGUF file",
+        )
+    return bench.base
+
+
+def training_rows(bench: Bench, untrained: System) -> list[TrainingRow]:
+    """The training examples as the untrained system would ask them: what is trained is what is served."""
+    rows = []
+    for done, example in enumerate(bench.split.train, start=1):
+        asked = untrained.request(example.messages)
+        rows.append(TrainingRow(example.id, asked.messages, example.output, str(example.source)))
+        if untrained.setup.passages is not None:
+            bench.progress("look up passages", done, len(bench.split.train), "training rows")
+    return rows
+
+
+def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
+    """The hyper-parameters for these rows on this base."""
+    base = local_base(bench)
+    completion = sum(len(base.tokenizer.encode(row.output, add_special_tokens=False)) + 1 for row in rows)
+    return Recipe.for_task(bench.task.train, len(rows), base.n_parameters, completion)
+
+
+def replay_rows(bench: Bench) -> list[TrainingRow]:
+    """Answers of the base itself to general prompts, mixed into training so that it keeps what it could.
+
+    Self-generated replay needs no outside data and keeps the base's own distribution (Béthune et al. 2025 show that
+    about 1 % of replayed data holds the pre-training loss).
+    """
+    prompts = replay_prompts()
+    requests = [Request((Message("user", prompt),), REPLAY_TOKENS) for prompt in prompts]
+    key = content_hash(["replay", bench.base.identity, [r.as_dict() for r in requests]])
+    known = bench.store.get_document("replay", key)
+    if known is None:
+        answers = [""] * len(requests)
+        for done, (index, answer) in enumerate(bench.base.answer(requests), start=1):
+            answers[index] = answer.text if answer.finish == "stop" else whole_sentences(answer.text)
+            bench.progress("replay: the base answers general prompts", done, len(requests), "prompts")
+        known = {"answers": answers}
+        bench.store.put_document("replay", key, known)
+    pairs = zip(prompts, known["answers"], strict=True)
+    return [
+        TrainingRow(content_hash([p, a])[:16], (Message("user", p),), a, "replay") for p, a in pairs if a.strip()
+    ]
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence end: an answer cut off by a length limit must not teach to stop in mid-sentence."""
+    end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", ".\"", "."))
+    return text[: end + 1].strip() if end > 0 else ""
+
+
+def adapter_place(
+    bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[TrainingRow], recipe: Recipe
+) -> Path:
+    """Where the adapter of exactly this data, recipe and base lies, or will lie."""
+    content = [[row.id, [m.as_dict() for m in row.messages], row.output] for row in (*rows, *replay)]
+    cases = [example.id for example in bench.development]
+    key = content_hash([bench.base.identity, content, recipe.as_dict(), cases, bench.task.score.model_dump(mode="json")])
+    return bench.store.artefact_path("adapters", key[:20])
+
+
+def _untrained(bench: Bench, reader: System | None) -> System:
+    """The system to train: short instructions, for the behaviour that a prompt would describe is learned instead."""
+    instructions = bench.task.instructions.strip() or bench.task.goal
+    if reader is None:
+        return plain_system(bench, "fine-tune", instructions)
+    setup = replace(reader.setup, method="fine-tune + retrieval", instructions=instructions, demonstrations=())
+    return replace(reader, setup=setup)
+
+
+def _development_score(bench: Bench, untrained: System):  # type: ignore[no-untyped-def]  # the type is fine_tune's `score`
+    def score(model: LocalModel) -> float:
+        requests = [untrained.request(case.messages) for case in bench.development]
+        total = 0.0
+        for done, (index, answer) in enumerate(model.answer(requests), start=1):
+            total += bench.scorer.score(answer.text, bench.development[index].output).value
+            bench.progress("training: development score", done, len(requests), "cases")
+        return total / len(requests)
+
+    return score
+
+
+def _shown(bench: Bench):  # type: ignore[no-untyped-def]  # the type is fine_tune's `progress`
+    def show(state: TrainProgress) -> None:
+        left = f"{state.seconds_left / 60:.0f} min left" if state.seconds_left is not None else ""
+        score = "" if state.dev_score is None else f", development {state.dev_score:.3f}"
+        remark = f"loss {state.loss:.3f}{score}, {state.effective_tokens_per_second:.0f} tokens/s, {left}"
+        bench.progress("training", state.step, state.steps, remark)
+
+    return show
+
+
+def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepared:
+    """The smallest scale of the adapter that is not worse on development: forgetting falls with its square.
+
+    Source: weight interpolation (Wortsman et al. 2022; Lin et al. 2024); SCIENCE E3 measured it for this base.
+    """
+    base = local_base(bench)
+    adapter = hash_folder(result.folder)
+    table, systems = [], []
+    for scale in SCALES:
+        setup = replace(untrained.setup, adapter=adapter, scale=scale)
+        model = base.with_adapter(result.folder, scale)
+        system = replace(untrained, setup=setup, model=model, adapter_folder=result.folder)
+        records = measure(system, bench.development, bench.scorer, bench.store)
+        score = sum(r.score for r in records) / len(records)
+        bench.progress("choosing the adapter's scale", len(table) + 1, len(SCALES), f"{scale}: {score:.3f}")
+        table.append({"candidate": f"scale {scale}", "cases": len(records), "score": score})
+        systems.append(system)
+    best = max(row["score"] for row in table)
+    kept = max(i for i, row in enumerate(table) if row["score"] >= best - SCALE_TOLERANCE)
+    choices = {"chosen": table[kept]["candidate"], "development": table, "training": result.as_dict()}
+    return Prepared(systems[kept], choices)

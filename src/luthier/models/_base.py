@@ -1,0 +1,92 @@
+"""What every model can do: answer chat requests greedily and say what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from luthier.data import Message
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What an answer must look like: one of a closed set of texts, or JSON of a schema. Exactly one is given."""
+
+    choices: tuple[str, ...] | None = None
+    json_schema: str | None = None  # canonical JSON text of the schema, so that it can be hashed
+
+    def as_dict(self) -> dict[str, Any]:
+        """For hashing and for saving."""
+        return {"choices": None if self.choices is None else list(self.choices), "json_schema": self.json_schema}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to a model: the whole rendered conversation, ending with a user message."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    constraint: Constraint | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For hashing: everything that the answer depends on, besides the model."""
+        return {
+            "messages": [m.as_dict() for m in self.messages],
+            "max_tokens": self.max_tokens,
+            "constraint": None if self.constraint is None else self.constraint.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said and what it took.
+
+    `prompt_tokens` counts all input tokens; `shared_tokens` those of them that a prefix cache spared; `seconds` is the
+    share of wall time of this request. `finish` is "length" when the token limit cut the answer off.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    finish: Literal["stop", "length"]
+    shared_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars per million tokens, and where the figure comes from. `cached` is the price of a cached input token."""
+
+    input: float
+    output: float
+    cached: float
+    source: str
+    date: str
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model that answers. Implemented by `LocalModel`, `EndpointModel` and `ScriptedModel`."""
+
+    @property
+    def name(self) -> str:
+        """As the user names it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that its answers depend on (weights, adapter, tokenizer, template, precision)."""
+        ...
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Answer greedily; gives (index into `requests`, answer) as soon as each is known, in any order.
+
+        Raises:
+            ModelError: the model cannot answer a request (too long, no template); it names the request.
+        """
+        ...
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Number of prompt tokens that these messages become with the model's own chat template."""
+        ...

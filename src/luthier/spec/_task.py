@@ -1,0 +1,193 @@
+"""The task: what a user writes in `luthier.yaml`, read and checked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+MethodName = Literal[
+    "prompt",
+    "few-shot",
+    "few-shot nearest",
+    "constrained",
+    "retrieval",
+    "fine-tune",
+    "fine-tune + retrieval",
+]
+
+
+class Frozen(BaseModel):
+    """A part of the task: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
+
+
+class ExactScore(Frozen):
+    """1 when the answer equals the wanted output after white space is trimmed."""
+
+    kind: Literal["exact"]
+    ignore_case: bool = False
+
+
+class LabelScore(Frozen):
+    """1 when the answer is the wanted label; the closed set is `labels`, or every label seen in the examples."""
+
+    kind: Literal["label"]
+    labels: tuple[str, ...] | None = None
+
+
+class JsonScore(Frozen):
+    """Field-level F1 of the JSON object (0 when it does not parse or breaks the schema), or 1 for all fields exact."""
+
+    kind: Literal["json"]
+    schema_file: Path | None = Field(default=None, alias="schema")
+    measure: Literal["f1", "exact"] = "f1"
+
+
+class NumberScore(Frozen):
+    """1 when the last number of the answer is within `tolerance` (relative) of the wanted one."""
+
+    kind: Literal["number"]
+    tolerance: float = Field(default=1e-6, ge=0)
+
+
+class ContainsScore(Frozen):
+    """1 when the wanted output stands in the answer."""
+
+    kind: Literal["contains"]
+    ignore_case: bool = True
+
+
+class RegexScore(Frozen):
+    """1 when the pattern (the wanted output, unless `pattern` is given) is found in the answer."""
+
+    kind: Literal["regex"]
+    pattern: str | None = None
+
+
+class AnswerScore(Frozen):
+    """SQuAD token F1 (or exact match) after its normalisation (Rajpurkar et al. 2016)."""
+
+    kind: Literal["answer"]
+    measure: Literal["f1", "exact"] = "f1"
+
+
+class ChrfScore(Frozen):
+    """chrF2 in [0, 1] (Popović 2015), by sacrebleu."""
+
+    kind: Literal["chrf"]
+
+
+class RougeScore(Frozen):
+    """ROUGE F-measure in [0, 1] (Lin 2004), by rouge-score."""
+
+    kind: Literal["rouge"]
+    measure: Literal["rouge1", "rouge2", "rougeL"] = "rougeL"
+
+
+class PythonScore(Frozen):
+    """A function of the user's: `score(answer: str, wanted: str) -> float | bool`, in [0, 1]."""
+
+    kind: Literal["python"]
+    file: Path
+    function: str = "score"
+    binary: bool = False
+
+
+Score = Annotated[
+    ExactScore
+    | LabelScore
+    | JsonScore
+    | NumberScore
+    | ContainsScore
+    | RegexScore
+    | AnswerScore
+    | ChrfScore
+    | RougeScore
+    | PythonScore,
+    Field(discriminator="kind"),
+]
+
+
+class SplitSettings(Frozen):
+    """How examples are divided. Shares are of groups; `test_cases` overrides the test share."""
+
+    train: float = Field(default=0.70, gt=0, lt=1)
+    development: float = Field(default=0.15, gt=0, lt=1)
+    test: float = Field(default=0.15, gt=0, lt=1)
+    test_cases: int | None = Field(default=None, ge=1)
+    group: str | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitSettings:
+        total = self.train + self.development + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + development + test must be 1, not {total:.3f}")
+        return self
+
+
+class TrainSettings(Frozen):
+    """How to fine-tune. None means: by SCIENCE's table for the size of the base and the number of rows."""
+
+    method: Literal["lora", "full"] = "lora"
+    rank: int = Field(default=16, ge=1, le=512)
+    learning_rate: float | None = Field(default=None, gt=0, lt=1)
+    epochs: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    max_length: int | None = Field(default=None, ge=16)
+    seed: int = 0
+
+
+class RetrievalSettings(Frozen):
+    """What documents are indexed with: `minilm`, `wordllama`, or any sentence-transformers id or folder."""
+
+    embedding: str = "minilm"
+
+
+class DecideSettings(Frozen):
+    """How the ladder is climbed."""
+
+    methods: tuple[MethodName, ...] | None = None
+    development_cases: int = Field(default=48, ge=4)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    margin: float | None = Field(default=None, gt=0, lt=1)
+
+
+class Task(Frozen):
+    """`luthier.yaml`, read and checked. Paths are absolute after loading and lie inside `folder`."""
+
+    task: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    goal: str = Field(min_length=1)
+    examples: Path
+    test_examples: Path | None = None
+    documents: Path | None = None
+    traffic: Path | None = None
+    instructions: str = ""
+    score: Score
+    bar: float | None = Field(default=None, gt=0, le=1)
+    base: str
+    volume: int | None = Field(default=None, ge=1)
+    max_answer_tokens: int | None = Field(default=None, ge=1)
+    prices: Path | None = None
+    general: tuple[Path, ...] = ()
+    review_by: dt.date | None = None
+    split: SplitSettings = SplitSettings()
+    decide: DecideSettings = DecideSettings()
+    train: TrainSettings = TrainSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+
+    _folder: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds `luthier.yaml`."""
+        return self._folder
+
+    @field_validator("goal")
+    @classmethod
+    def _one_goal(cls, value: str) -> str:
+        return value.strip()
