@@ -1,1 +1,48 @@
-"""TODO."""
+"""Which rung: the ladder, the verdict, the warrant, the cost, the diagnosis."""
+
+from luthier.decide._bench import Bench, Progress, silent
+from luthier.decide._evidence import (
+    Comparison,
+    Cost,
+    Evidence,
+    Rules,
+    RungEvidence,
+    RungVerdict,
+    State,
+    Verdict,
+    VerdictKind,
+    Warrant,
+)
+from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
+from luthier.decide._system import Lookup, Setup, System, read_setup
+from luthier.decide._tuning import tuned as prepare_tuned
+from luthier.decide._verdict import compare, decide
+
+__all__ = [
+    "LADDER",
+    "Bench",
+    "Climb",
+    "Climbed",
+    "Comparison",
+    "Cost",
+    "Evidence",
+    "Lookup",
+    "Progress",
+    "Rules",
+    "RungEvidence",
+    "RungVerdict",
+    "Setup",
+    "State",
+    "System",
+    "Verdict",
+    "VerdictKind",
+    "Warrant",
+    "climb",
+    "compare",
+    "decide",
+    "planned_rungs",
+    "prepare_tuned",
+    "read_setup",
+    "rules_of",
+    "silent",
+]

@@ -107,11 +107,7 @@ class Evidence:
         Raises:
             StoreError: saved by a newer version.
         """
-        if value.get("format", 0) > EVIDENCE_FORMAT:
-            raise StoreError(
-                f"this evidence has format {value['format']}; this luthier reads up to {EVIDENCE_FORMAT}",
-                fix="pip install -U luthier",
-            )
+        _refuse_newer(value, "evidence")
         rungs = tuple(
             RungEvidence(
                 **{**r, "scores": tuple(r["scores"]), "cost": None if r["cost"] is None else Cost(**r["cost"])}
@@ -214,3 +210,32 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
         return {"format": EVIDENCE_FORMAT} | asdict(self)
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Verdict:
+        """The inverse of `as_dict`.
+
+        Raises:
+            StoreError: saved by a newer version.
+        """
+        _refuse_newer(value, "verdict")
+        plain = {k: v for k, v in value.items() if k != "format"}
+        return Verdict(
+            **plain
+            | {
+                "reasons": tuple(value["reasons"]),
+                "advice": tuple(value["advice"]),
+                "flips": tuple(value["flips"]),
+                "rungs": tuple(RungVerdict(**r | {"state": State(r["state"])}) for r in value["rungs"]),
+                "comparisons": tuple(Comparison(**c) for c in value["comparisons"]),
+                "warrant": Warrant(**value["warrant"]),
+            }
+        )
+
+
+def _refuse_newer(value: Mapping[str, Any], what: str) -> None:
+    if value.get("format", 0) > EVIDENCE_FORMAT:
+        raise StoreError(
+            f"this {what} has format {value['format']}; this luthier reads up to {EVIDENCE_FORMAT}",
+            fix="pip install -U luthier",
+        )

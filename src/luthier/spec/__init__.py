@@ -1,5 +1,46 @@
 """What you want: `luthier.yaml` read into frozen models, every mistake named with its line."""
 
-from luthier.spec._task import MethodName, Score, Task
+from luthier.spec._load import load_task, task_schema
+from luthier.spec._suggest import did_you_mean
+from luthier.spec._task import (
+    AnswerScore,
+    ChrfScore,
+    ContainsScore,
+    DecideSettings,
+    ExactScore,
+    JsonScore,
+    LabelScore,
+    MethodName,
+    NumberScore,
+    PythonScore,
+    RegexScore,
+    RetrievalSettings,
+    RougeScore,
+    Score,
+    SplitSettings,
+    Task,
+    TrainSettings,
+)
 
-__all__ = ["MethodName", "Score", "Task"]
+__all__ = [
+    "AnswerScore",
+    "ChrfScore",
+    "ContainsScore",
+    "DecideSettings",
+    "ExactScore",
+    "JsonScore",
+    "LabelScore",
+    "MethodName",
+    "NumberScore",
+    "PythonScore",
+    "RegexScore",
+    "RetrievalSettings",
+    "RougeScore",
+    "Score",
+    "SplitSettings",
+    "Task",
+    "TrainSettings",
+    "did_you_mean",
+    "load_task",
+    "task_schema",
+]

@@ -74,21 +74,21 @@ def write_json(path: Path, value: Any) -> None:
         StoreError: the value is not JSON (a set, an object, NaN or infinity), or as `writing`.
         DiskFullError: as `writing`.
     """
-    text = to_json(value, f"{path} cannot be written", indent=2) + "\n"
-    # A lone surrogate stands only inside a JSON string, where backslashreplace gives exactly its JSON escape.
-    _write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+    _write_bytes(path, to_json(value, f"{path} cannot be written", indent=2).encode("utf-8") + b"\n")
 
 
 def to_json(value: Any, failing: str, *, indent: int | None = None) -> str:
     """Strict JSON text: no NaN, no infinity, nothing that JSON does not know. `failing` begins the error's sentence."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{failing}: {error}",
             why="what is recorded must be read back as the same value, and JSON has no form for this one",
             fix="record dicts with text keys, lists, texts, finite numbers, true, false and null only",
         ) from error
+    # A lone surrogate stands only inside a JSON string, where backslashreplace gives exactly its JSON escape.
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -114,7 +114,7 @@ def hash_folder(path: Path) -> str:
     Equal for equal folders wherever they lie; empty folders, times and permissions do not count.
 
     Raises:
-        StoreError: not a folder, unreadable, or it holds a symbolic link or something that is no plain file (all named).
+        StoreError: not a folder, unreadable, or holding links or other things that are no plain files (all named).
     """
     if not path.is_dir() or path.is_symlink():
         raise StoreError(
@@ -144,32 +144,31 @@ def new_folder(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         replace_folder(temporary, final)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)  # the reason to stop is the error that counts
-        raise
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
     """Publishes a folder that was built under a temporary name: every file synced, then renamed to `final`.
 
     What stood at `final` is removed afterwards. A process killed between the two renames leaves it under a hidden
-    name, from where `restore_folder` brings it back. Both must be on one file system.
+    name, from where the next writer brings it back. Both must be on one file system.
 
     Raises:
         DiskFullError, StoreError: the operating system refused; `final` is what it was.
     """
     with writing(final):
-        for name, file in _plain_files(temporary):
-            _sync(file, name)
+        for _, file in _plain_files(temporary):
+            _sync(file)
         for folder in (temporary, *(p for p in temporary.rglob("*") if p.is_dir())):
             _sync_folder(folder)
         final.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(final)
         previous = _previous(final)
         if final.exists():
-            os.replace(final, previous)
+            final.replace(previous)
         try:
-            os.replace(temporary, final)
+            temporary.replace(final)
         except OSError:
             restore_folder(final)
             raise
@@ -185,11 +184,13 @@ def restore_folder(final: Path) -> None:
     if final.exists():
         shutil.rmtree(previous)
     else:
-        os.replace(previous, final)
+        previous.replace(final)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what dead processes left half written directly in `folder`. Call it only as the folder's one writer."""
+def clean_folder(folder: Path) -> None:
+    """Undoes what dead processes left half done directly in `folder`. Call it only as the folder's one writer."""
+    for path in folder.glob(f".*{PREVIOUS}"):
+        restore_folder(folder / path.name[1 : -len(PREVIOUS)])
     for path in folder.glob(f".*{UNFINISHED}"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -206,11 +207,10 @@ def _write_bytes(path: Path, data: bytes) -> None:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):  # the reason to stop is the error that counts
                 temporary.unlink(missing_ok=True)
-            raise
         _sync_folder(path.parent)
 
 
@@ -245,7 +245,7 @@ def _plain_files(folder: Path) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda pair: os.fsencode(pair[0]))
 
 
-def _sync(file: Path, name: str) -> None:
+def _sync(file: Path) -> None:
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
 

@@ -1,0 +1,286 @@
+"""A task's folder with everything that was found and made in it: one method a verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from luthier.errors import EvidenceError, ReleaseError, WarrantError
+from luthier.spec import Task, load_task
+
+if TYPE_CHECKING:  # the bodies import what they need: `luthier --help` must load neither torch nor transformers
+    from luthier.api._bench import Data
+    from luthier.api._decisions import Decision
+    from luthier.api._planning import Plan
+    from luthier.api._state import ReportState
+    from luthier.data import Finding
+    from luthier.decide import Bench, Verdict
+    from luthier.release import GateReport, Release
+    from luthier.store import Store
+    from luthier.upkeep import Refreshed, WatchReport
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found: the number of rows, the sides of the split, the findings, and whether one of them blocks."""
+
+    rows: int
+    train: int
+    development: int
+    test: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """No finding would ruin a run."""
+        return not any(finding.severity == "blocks" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Lived:
+    """What a whole life gave: the verdict, and the gate and the release where it came to them."""
+
+    verdict: Verdict
+    gate: GateReport | None
+    release: Release | None
+
+
+def _silent(stage: str, done: int, total: int, remark: str) -> None:
+    pass
+
+
+class Project:
+    """A task folder. Every verb of the command line is one method here.
+
+    Args:
+        folder: the folder that holds `luthier.yaml`, or the file itself.
+        progress: called with (stage, done, total, remark) during long work.
+        allow_outside: accept paths in the task that leave its folder.
+        database: SQLAlchemy URL of the store; SQLite in `.luthier/` by default.
+
+    Raises:
+        SpecError: `luthier.yaml` is missing or wrong; all mistakes at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str = ".",
+        *,
+        progress: Progress = _silent,
+        allow_outside: bool = False,
+        database: str | None = None,
+    ) -> None:
+        self.task: Task = load_task(Path(folder), allow_outside=allow_outside)
+        self.progress = progress
+        self._database = database
+
+    @cached_property
+    def store(self) -> Store:
+        """Everything recorded for this folder."""
+        from luthier.store import Store
+
+        return Store.open(self.task.folder, self._database)
+
+    @property
+    def home(self) -> Path:
+        """The folder `.luthier` of this task."""
+        return self.task.folder / ".luthier"
+
+    def check(self) -> Checked:
+        """Audit the data without spending anything.
+
+        Raises:
+            DataError, SplitError: rows that cannot be read or split.
+        """
+        data = self._data()
+        sides = data.split
+        return Checked(
+            len(data.examples), len(sides.train), len(sides.development), len(sides.test), data.findings
+        )
+
+    def fix(self) -> Path:
+        """Write a corrected copy of the examples beside the original, with a log; gives its path."""
+        from luthier.data import write_fixed
+
+        return write_fixed(self.task, self._data().examples)
+
+    def plan(self) -> Plan:
+        """Time, memory, disk and money of what `decide` may spend, calibrated with a few answers and one step."""
+        from luthier.api._planning import plan
+
+        with self.store.lock():
+            return plan(self._bench())
+
+    def decide(self, *, everything: bool = False, train: bool = True) -> Verdict:
+        """Climb the ladder on the held-out cases and give the verdict.
+
+        Args:
+            everything: measure every rung on every case instead of stopping when the answer is known.
+            train: allow the fine-tuned rungs.
+        """
+        from luthier.api._decisions import take_decision
+
+        with self.store.lock():
+            data = self._data()
+            return take_decision(self._bench(data), data, everything=everything, train=train).verdict
+
+    def replay(self) -> Verdict:
+        """The verdict of the last decision computed again from stored evidence, with the task's present bar.
+
+        Raises:
+            EvidenceError: nothing was decided yet.
+        """
+        from luthier.api._decisions import replayed
+
+        return replayed(self.decision(), self.task)
+
+    def decision(self) -> Decision:
+        """The last decision with all its evidence.
+
+        Raises:
+            EvidenceError: nothing was decided yet.
+        """
+        from luthier.api._decisions import last_decision
+
+        found = last_decision(self.store)
+        if found is None:
+            raise EvidenceError("nothing has been decided in this folder yet", fix="luthier decide")
+        return found
+
+    def tune(self, *, without_warrant: str | None = None) -> Mapping[str, Any]:
+        """Fine-tune with the task's settings; needs the warrant of the last verdict.
+
+        Args:
+            without_warrant: a reason to train all the same; recorded.
+
+        Returns:
+            The chosen adapter with its development scores and training curve.
+
+        Raises:
+            WarrantError: no verdict grants it and no reason is given.
+        """
+        from luthier.api._decisions import last_decision, tune
+
+        decision = last_decision(self.store)
+        granted = decision is not None and decision.verdict.warrant.granted
+        if not granted and without_warrant is None:
+            why = "nothing was decided yet" if decision is None else decision.verdict.warrant.reason
+            raise WarrantError(
+                "fine-tuning is not warranted",
+                why=why,
+                fix='luthier decide, or: luthier tune --without-warrant "your reason"',
+            )
+        with self.store.lock():
+            if not granted:
+                self.store.put_document("tuned without a warrant", self.task.task, {"reason": without_warrant})
+            return tune(self._bench())
+
+    def validate(self, *, rung: str | None = None, quick: bool = False) -> GateReport:
+        """Behaviour, general capability and train/serve parity of the recommended system: one gate.
+
+        Args:
+            rung: another rung than the recommended one.
+            quick: the small battery of general capability.
+        """
+        from luthier.api._validation import validate
+
+        with self.store.lock():
+            return validate(self, rung=rung, quick=quick)
+
+    def promote(self, version: int | None = None) -> Release:
+        """Make the validated system a release and the champion, or make an older version champion again.
+
+        Raises:
+            GateError: the system did not pass its gates.
+            ReleaseError: nothing was validated, or there is no such version.
+        """
+        from luthier.api._validation import promote
+
+        with self.store.lock():
+            return promote(self, version)
+
+    def roll_back(self) -> Release:
+        """Make the previous champion champion again."""
+        from luthier.release import roll_back
+
+        with self.store.lock():
+            return roll_back(self.store, self.task.task)
+
+    def releases(self) -> Sequence[Release]:
+        """All releases, oldest first."""
+        from luthier.release import releases
+
+        return releases(self.store, self.task.task)
+
+    def release(self, version: int | None = None) -> Release:
+        """One release; the champion by default.
+
+        Raises:
+            ReleaseError: there is none, or no such version.
+        """
+        from luthier.release import champion, find_release
+
+        if version is not None:
+            return find_release(self.store, self.task.task, version)
+        found = champion(self.store, self.task.task)
+        if found is None:
+            raise ReleaseError("nothing has been released in this folder yet", fix="luthier release promote")
+        return found
+
+    def verify(self, version: int | None = None) -> Sequence[Any]:
+        """Recompute the lock of a release; gives what does not fit (empty when everything does)."""
+        from luthier.api._validation import verify_release
+
+        return verify_release(self, version)
+
+    def export(self, out: Path, kind: Literal["peft", "merged", "system"], version: int | None = None) -> Path:
+        """Write a release for other tools: the PEFT folder, merged safetensors, or the whole system."""
+        from luthier.api._validation import export_release
+
+        return export_release(self, out, kind, version)
+
+    def serve(self, *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None) -> None:
+        """Serve the champion behind an OpenAI-compatible endpoint until interrupted."""
+        from luthier.api._validation import serve_release
+
+        serve_release(self, host=host, port=port, token=token)
+
+    def watch(self) -> WatchReport:
+        """Is the champion still good? Age, base, documents, test openings, drift of the logged inputs."""
+        from luthier.api._validation import watch_release
+
+        return watch_release(self)
+
+    def refresh(self, *, base: str | None = None) -> Refreshed:
+        """The whole recipe again on another base, or on the same one with new data; promoted only if not worse."""
+        from luthier.api._validation import refresh_release
+
+        with self.store.lock():
+            return refresh_release(self, base)
+
+    def run(self, *, everything: bool = False, quick: bool = False) -> Lived:
+        """The whole life: check, decide (fine-tuning where warranted), validate, release."""
+        from luthier.api._life import live
+
+        return live(self, everything=everything, quick=quick)
+
+    def state(self) -> ReportState:
+        """Everything that the report and the dashboard show."""
+        from luthier.api._state import report_state
+
+        return report_state(self)
+
+    def _data(self) -> Data:
+        from luthier.api._bench import read_data
+
+        return read_data(self.task, self.store)
+
+    def _bench(self, data: Data | None = None, base: str | None = None) -> Bench:
+        from luthier.api._bench import open_bench
+
+        return open_bench(self.task, self.store, data or self._data(), self.progress, base=base)

@@ -1,0 +1,190 @@
+"""What the verbs print: rich tables on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from luthier.api import Checked, Plan
+    from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
+    from luthier.release import GateReport, Release
+    from luthier.upkeep import WatchReport
+
+_STATE_STYLE = {"meets": "bold green", "falls short": "red", "open": "yellow", "not run": "dim"}
+_SEVERITY_STYLE = {"blocks": "bold red", "harms": "yellow", "note": "dim"}
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal; 110 columns where there is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=110)
+
+
+def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
+    """The ladder as a table, then the verdict in a sentence, its reasons and what to do."""
+    out = console()
+    bar = "the best rung less the margin" if verdict.bar is None else f"{verdict.bar:g}"
+    table = Table(title=f"the ladder: {evidence.scorer}, bar {bar}, {len(evidence.cases)} test cases", title_justify="left")
+    for name in ("rung", "score [95 %]", "cases", "state"):
+        table.add_column(name)
+    for name in ("USD / 1,000", "USD / month", "s / answer"):
+        table.add_column(name, justify="right")
+    for judged, measured in zip(verdict.rungs, evidence.rungs, strict=True):
+        table.add_row(*_rung_row(judged, measured))
+    out.print(table)
+    out.print(f"[bold]verdict: {escape(verdict.kind)}[/bold]  {escape(verdict.sentence)}")
+    _bullets(out, "because", verdict.reasons)
+    _bullets(out, "next", verdict.advice)
+    _bullets(out, "would change it", verdict.flips)
+    granted = "granted" if verdict.warrant.granted else "refused"
+    out.print(f"warrant to fine-tune: {granted}: {escape(verdict.warrant.reason)}")
+    if verdict.answers_saved:
+        out.print(f"answers saved by stopping early: {verdict.answers_saved}")
+
+
+def _rung_row(judged: RungVerdict, measured: RungEvidence) -> tuple[str, ...]:
+    name = judged.rung
+    if measured.choices:
+        name += f"\n[dim]{escape(str(measured.choices.get('chosen', '')))}[/dim]"
+    state = f"[{_STATE_STYLE[judged.state]}]{judged.state}[/]"
+    if judged.mean is None:
+        return name, "", "", f"{state}\n[dim]{escape(measured.skipped)}[/dim]", "", "", ""
+    score = f"{judged.mean:.3f} [{judged.display_low:.3f}, {judged.display_high:.3f}]"
+    cost = measured.cost
+    money = ("", "", "") if cost is None else (_usd(cost.per_1000), _usd(cost.per_month), f"{cost.seconds:.2f}")
+    if judged.note:
+        state += f"\n[dim]{escape(judged.note)}[/dim]"
+    return name, escape(score), f"{judged.answered}/{judged.planned}", state, *money
+
+
+def _usd(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def _bullets(out: Console, head: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        out.print(f"  [dim]{head}:[/dim] {escape(line)}", soft_wrap=True)
+
+
+def print_checked(checked: Checked, fixed: Path | None) -> None:
+    """The counts, and a table of findings, worst first."""
+    out = console()
+    out.print(
+        f"{checked.rows} rows: {checked.train} train, {checked.development} development, {checked.test} test"
+    )
+    if checked.findings:
+        table = Table()
+        for name in ("finding", "rows", "what and why", "fix"):
+            table.add_column(name)
+        order = list(_SEVERITY_STYLE)
+        for finding in sorted(checked.findings, key=lambda f: order.index(f.severity)):
+            where = ", ".join(str(source) for source in finding.rows[:3])
+            more = f" … {finding.count} rows" if finding.count > 3 else ""
+            style = _SEVERITY_STYLE[finding.severity]
+            table.add_row(
+                f"[{style}]{finding.code}\n{finding.severity}[/]",
+                escape(where + more),
+                escape(finding.reason),
+                escape(finding.fix),
+            )
+        out.print(table)
+    out.print("[green]nothing blocks[/green]" if checked.ok else "[bold red]this would ruin a run[/bold red]")
+    if fixed is not None:
+        out.print(f"corrected copy: {fixed}")
+
+
+def print_gate(report: GateReport) -> None:
+    """Every check of the gate with its figure and reason."""
+    out = console()
+    table = Table(title="validation", title_justify="left")
+    for name in ("check", "", "figure", "reason"):
+        table.add_column(name)
+    for check in report.checks:
+        mark = "[green]pass[/green]" if check.passed else "[bold red]FAIL[/bold red]"
+        table.add_row(escape(check.name), mark, escape(str(check.figure)), escape(check.reason))
+    out.print(table)
+    out.print("[bold green]the gate is passed[/]" if report.passed else "[bold red]the gate is not passed[/]")
+
+
+def print_release(release: Release) -> None:
+    """A release in a few lines."""
+    out = console()
+    mark = " (champion)" if release.champion else ""
+    out.print(f"[bold]release {release.version}{mark}[/bold] of {escape(release.task)}, {release.created}")
+    for name, value in release.summary().items():
+        out.print(f"  {name}: {escape(str(value))}")
+    out.print(f"  folder: {escape(str(release.folder))}", soft_wrap=True)
+
+
+def print_releases(releases: Sequence[Release]) -> None:
+    """All releases as a table."""
+    out = console()
+    if not releases:
+        out.print("no releases yet; next: luthier release promote")
+        return
+    table = Table()
+    for name in ("version", "created", "method", "base", "score", ""):
+        table.add_column(name)
+    for release in releases:
+        summary = release.summary()
+        table.add_row(
+            str(release.version),
+            release.created,
+            *(escape(str(summary.get(key, ""))) for key in ("method", "base", "score")),
+            "champion" if release.champion else "",
+        )
+    out.print(table)
+
+
+def print_watch(report: WatchReport) -> None:
+    """Every finding of the watch with what to type."""
+    out = console()
+    for finding in report.findings:
+        mark = "[green]ok[/green]" if finding.ok else "[bold yellow]act[/bold yellow]"
+        out.print(f"{mark}  {escape(finding.name)}: {escape(finding.reason)}", soft_wrap=True)
+        if finding.fix:
+            out.print(f"     fix: {escape(finding.fix)}", soft_wrap=True)
+
+
+def print_refreshed(result: Any) -> None:
+    """The comparison with the champion and what followed."""
+    out = console()
+    print_verdict(result.verdict, result.evidence)
+    out.print(f"[bold]{escape(result.reason)}[/bold]", soft_wrap=True)
+    if result.gate is not None:
+        print_gate(result.gate)
+    if result.promoted is None:
+        out.print("the champion stays")
+    else:
+        print_release(result.promoted)
+
+
+def print_tuned(result: Mapping[str, Any]) -> None:
+    """What the training chose and where it lies."""
+    out = console()
+    for row in result["development"]:
+        out.print(f"  {row['candidate']}: development score {row['score']:.3f} on {row['cases']} cases")
+    out.print(f"chosen: {result['chosen']}; kept in {result['folder']}", soft_wrap=True)
+    out.print("next: luthier decide    (measures it on the test cases)")
+
+
+def print_plan(plan: Plan) -> None:
+    """Time, memory and money per step."""
+    out = console()
+    table = Table(title=f"plan for {plan.base}", title_justify="left")
+    for name, justify in (("step", "left"), ("answers / tokens", "right"), ("minutes", "right"), ("USD", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal in rich's stubs
+    for step in plan.steps:
+        table.add_row(escape(step.name), step.amount, f"{step.seconds / 60:.1f}", _usd(step.usd))
+    out.print(table)
+    out.print(f"at most {plan.seconds / 60:.0f} minutes; peak memory about {plan.memory / 2**30:.1f} GB")
+    for note in plan.notes:
+        out.print(f"  {escape(note)}", soft_wrap=True)

@@ -1,0 +1,34 @@
+"""`luthier check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, print_json, verb
+
+
+@verb(help="Audit the data; exit 1 when something would ruin a run.")
+@in_folder
+@click.option("--fix", is_flag=True, help="Write a corrected copy beside the examples, with a log of every change.")
+def command(folder: Path, allow_outside: bool, fix: bool, as_json: bool) -> int:
+    """Check, and write the corrected copy if asked."""
+    project = open_project(folder, allow_outside, as_json)
+    checked = project.check()
+    fixed = project.fix() if fix else None
+    if as_json:
+        print_json(
+            {
+                "ok": checked.ok,
+                "rows": checked.rows,
+                "split": {"train": checked.train, "development": checked.development, "test": checked.test},
+                "findings": [finding.as_dict() for finding in checked.findings],
+                "fixed": None if fixed is None else str(fixed),
+            }
+        )
+    else:
+        from luthier.cli._tables import print_checked
+
+        print_checked(checked, fixed)
+    return EXIT_DONE if checked.ok else EXIT_FAILED

@@ -1,0 +1,37 @@
+"""`luthier decide`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from luthier.cli._verb import EXIT_DONE, EXIT_EVIDENCE, EXIT_FAILED, in_folder, open_project, print_json, verb
+
+
+@verb(help="Climb the ladder on held-out cases and give the verdict.")
+@in_folder
+@click.option("--all", "everything", is_flag=True, help="Measure every rung on every case, also when it is settled.")
+@click.option("--no-train", is_flag=True, help="Leave the fine-tuned rungs out.")
+@click.option("--replay", is_flag=True, help="Compute the verdict again from stored evidence; asks no model.")
+def command(
+    folder: Path, allow_outside: bool, everything: bool, no_train: bool, replay: bool, as_json: bool
+) -> int:
+    """Decide, or replay the last decision."""
+    project = open_project(folder, allow_outside, as_json)
+    verdict = project.replay() if replay else project.decide(everything=everything, train=not no_train)
+    evidence = project.decision().evidence
+    if as_json:
+        print_json({"verdict": verdict.as_dict(), "evidence": evidence.as_dict()})
+    else:
+        from luthier.cli._tables import print_verdict
+
+        print_verdict(verdict, evidence)
+    return exit_code(verdict.kind)
+
+
+def exit_code(kind: str) -> int:
+    """0: a rung is adopted; 1: none can be, or the data must be fixed first; 3: the evidence is not enough."""
+    if kind == "not enough evidence":
+        return EXIT_EVIDENCE
+    return EXIT_FAILED if kind in ("no rung meets the bar", "fix the data") else EXIT_DONE

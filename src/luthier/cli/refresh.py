@@ -1,0 +1,25 @@
+"""`luthier refresh`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, print_json, verb
+
+
+@verb(help="The whole recipe again on a new base or new data, compared with the champion; promoted only if not worse.")
+@in_folder
+@click.option("--base", help="The new base; the task's own by default (for new data).")
+def command(folder: Path, allow_outside: bool, base: str | None, as_json: bool) -> int:
+    """Refresh; exit 1 when the champion stays."""
+    project = open_project(folder, allow_outside, as_json)
+    refreshed = project.refresh(base=base)
+    if as_json:
+        print_json(refreshed.as_dict())
+    else:
+        from luthier.cli._tables import print_refreshed
+
+        print_refreshed(refreshed)
+    return EXIT_DONE if refreshed.promoted is not None else EXIT_FAILED

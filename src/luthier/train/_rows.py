@@ -1,0 +1,131 @@
+"""Training rows as tokens: rendered once, by the renderer that also serves, and refused when they teach nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.data import Message, content_hash
+from luthier.errors import ModelError, Problem, TeachesNothingError
+from luthier.models import LocalModel, render_example
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A conversation and the answer to learn. `id` names the row in errors; `source` is where it was read."""
+
+    id: str
+    messages: tuple[Message, ...]
+    output: str
+    source: str
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row as token ids. Tokens from `start` on are labels; the last one ends the turn."""
+
+    id: str
+    source: str
+    ids: tuple[int, ...]
+    start: int
+
+    @property
+    def labels(self) -> int:
+        """Number of label tokens."""
+        return len(self.ids) - self.start
+
+
+def encode_rows(model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None) -> list[EncodedRow]:
+    """Render and tokenise every row.
+
+    Args:
+        model: its tokenizer, chat template and longest sequence count.
+        rows: what to render.
+        max_length: longest row in tokens; None means what the model takes.
+
+    Raises:
+        TeachesNothingError: some rows would teach nothing or the wrong thing; every one of them is named.
+    """
+    encoded, problems = sort_rows(model, rows, max_length)
+    if not rows:
+        raise TeachesNothingError("there are no rows to train on", fix="add examples to the file under examples:")
+    if problems:
+        raise TeachesNothingError(
+            f"{len(problems)} of {len(rows)} training rows would teach nothing or the wrong thing",
+            why="a cut answer teaches to stop in mid-sentence, an answer without an end teaches never to stop",
+            fix="correct or remove these rows (luthier check --fix), or raise train: max_length in luthier.yaml",
+            problems=problems,
+        )
+    return encoded
+
+
+def check_rows(model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None = None) -> list[Problem]:
+    """What is wrong with rows, without training: one problem per row that would teach nothing or the wrong thing."""
+    return sort_rows(model, rows, max_length)[1]
+
+
+def sort_rows(
+    model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None
+) -> tuple[list[EncodedRow], list[Problem]]:
+    """Rows that can be trained on, as tokens, and the problems of those that cannot."""
+    special = special_tokens(model.tokenizer)
+    longest = longest_sequence(model)
+    limit = min(n for n in (max_length, longest) if n is not None) if max_length or longest else None
+    encoded: list[EncodedRow] = []
+    problems: list[Problem] = []
+    for row in rows:
+        result = _encode(model.tokenizer, row, special, limit)
+        if isinstance(result, EncodedRow):
+            encoded.append(result)
+        else:
+            problems.append(Problem(f"row {row.id}: {result}", row.source or None))
+    return encoded, problems
+
+
+def longest_sequence(model: LocalModel) -> int | None:
+    """The most positions the model was built for; None where its configuration does not say."""
+    config = model.module.config
+    value = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(value) if value else None
+
+
+def rounded_length(rows: Sequence[EncodedRow], step: int = 64) -> int:
+    """Length of the longest row, rounded up to a multiple of `step` tokens."""
+    return -(-max(len(row.ids) for row in rows) // step) * step
+
+
+def rows_hash(rows: Sequence[EncodedRow]) -> str:
+    """Content hash of what is learned from rows: their tokens and where the labels begin, in order."""
+    return content_hash([[list(row.ids), row.start] for row in rows])
+
+
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Texts that the tokenizer turns into control tokens (end of turn, roles) wherever they stand."""
+    return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
+
+
+def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: int | None) -> EncodedRow | str:
+    """The row as tokens, or what is wrong with it."""
+    if not row.output.strip():
+        return "the answer is empty"
+    written = sorted({token for text in _texts(row) for token in special if token in text})
+    if written:
+        return f"the text contains control token(s) of the model: {', '.join(written)}"
+    try:
+        rendered = render_example(tokenizer, row.messages, row.output)
+    except ModelError as error:
+        return f"it cannot be rendered: {error.what}"
+    if rendered.prompt_length >= len(rendered.ids):
+        return "no token of the answer is left to learn"
+    if rendered.prompt_length < 1:
+        return "there is no prompt before the answer"
+    if not rendered.end_is_label:
+        return "the end of the turn is not learned, so the model would never learn to stop"
+    if limit is not None and len(rendered.ids) > limit:
+        return f"{len(rendered.ids)} tokens, more than the {limit} allowed: the answer would be cut off"
+    return EncodedRow(row.id, row.source, tuple(rendered.ids), rendered.prompt_length)
+
+
+def _texts(row: TrainingRow) -> list[str]:
+    return [message.content for message in row.messages] + [row.output]

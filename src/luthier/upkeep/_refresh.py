@@ -1,0 +1,85 @@
+"""Doing it all again on another base or with new data, and comparing with what is in service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from luthier.decide import Bench, Climb, Climbed, Comparison, Verdict, climb, compare, decide, rules_of
+from luthier.errors import EvidenceError
+from luthier.evaluate import Record, measure
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """A refreshed system beside the champion.
+
+    `comparison` is paired on the common test cases, new minus champion; `not_worse` holds when the lower bound of its
+    95 % interval is above minus the margin.
+    """
+
+    climbed: Climbed
+    verdict: Verdict
+    rung: str
+    records: tuple[Record, ...]
+    comparison: Comparison
+    margin: float
+    not_worse: bool
+    reason: str
+
+
+def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -> Refreshed:
+    """Climb the whole ladder again on the bench's base and compare the outcome with the champion, case by case.
+
+    The cheapest rung that meets the bar is the candidate; where none does, the champion's own method, else the best
+    rung. A new base often makes a cheaper rung adequate: then the adapter is retired (SCIENCE F).
+
+    Args:
+        bench: on the new base, with the same test cases.
+        champion: score of the champion by case id.
+        champion_method: the champion's method.
+
+    Raises:
+        EvidenceError: fewer than 8 test cases are shared with the champion's.
+    """
+    common = [case for case in bench.test if case.id in champion]
+    if len(common) < 8:
+        raise EvidenceError(
+            f"only {len(common)} of the champion's {len(champion)} test cases are still among the test cases",
+            why="a paired comparison needs the same cases",
+            fix="keep the old rows in the examples file (the frozen split keeps them as test cases), then refresh again",
+        )
+    climbed = climb(bench, Climb())
+    rules = rules_of(bench.task)
+    verdict = decide(rules, climbed.evidence)
+    rung = verdict.rung or _fallback(climbed, champion_method)
+    records = measure(climbed.systems[rung], bench.test, bench.scorer, bench.store)
+    new = {record.case: record.score for record in records}
+    groups = [bench.groups[case.id] for case in common]
+    comparison = compare(
+        f"{rung} on {bench.base.name}",
+        f"champion ({champion_method})",
+        [new[case.id] for case in common],
+        [champion[case.id] for case in common],
+        groups,
+        binary=bench.scorer.binary,
+    )
+    not_worse = comparison.low >= -rules.margin
+    return Refreshed(
+        climbed, verdict, rung, tuple(records), comparison, rules.margin, not_worse, _reason(comparison, rules.margin)
+    )
+
+
+def _fallback(climbed: Climbed, champion_method: str) -> str:
+    if champion_method in climbed.systems:
+        return champion_method
+    return max(climbed.records, key=lambda r: sum(x.score for x in climbed.records[r]) / len(climbed.records[r]))
+
+
+def _reason(comparison: Comparison, margin: float) -> str:
+    interval = f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}] on {comparison.n} cases"
+    if comparison.low >= -margin:
+        return f"not worse than the champion by more than {margin:g}: {interval}"
+    if comparison.high < -margin:
+        return f"worse than the champion: {interval}"
+    return f"not shown to be within {margin:g} of the champion: {interval}; the champion stays"
