@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import DiskFullError, StoreError
@@ -76,6 +76,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None)  # every write is synced
 @given(json_values)
 def test_json_comes_back_the_same(tmp_path_factory, value) -> None:
     file = tmp_path_factory.getbasetemp() / "roundtrip.json"

@@ -245,8 +245,8 @@ from luthier.store import Store
 with Store.open(Path(sys.argv[1])) as store:
     print(store.add_release("t", "f", {}))
 """
-    processes = [run_python(code, tmp_path) for _ in range(3)]
-    assert sorted(p.communicate()[0].strip() for p in processes) == ["1", "2", "3"]
+    processes = [run_python(code, tmp_path) for _ in range(2)]
+    assert sorted(p.communicate()[0].strip() for p in processes) == ["1", "2"]
 
 
 # Schema
@@ -309,7 +309,7 @@ def test_statements_and_tables_are_good_postgresql() -> None:
     dialect = postgresql.dialect()
     for table in _tables.Base.metadata.sorted_tables:
         assert "AUTOINCREMENT" not in str(CreateTable(table).compile(dialect=dialect))
-    statement = postgresql.insert(_tables.Opening).values(split_hash="s").on_conflict_do_nothing()
+    statement = postgresql.insert(_tables.Opening).values(split_hash="s", ladder_hash="l").on_conflict_do_nothing()
     assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=dialect))
     moment = _tables.UtcDateTime().process_bind_param(datetime(2026, 1, 1, tzinfo=UTC), dialect)
     assert moment is not None and moment.tzinfo is UTC
@@ -442,8 +442,8 @@ def test_a_read_only_folder_is_said(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StoreError, match="Read-only file system"):
         Store.open(small_disk / "new")
-    with Store.open(small_disk) as store, pytest.raises(StoreError, match="for writing") as caught:
-        store.put_answers({"b": {"v": 1}})
+    with pytest.raises(StoreError, match="cannot be opened for writing") as caught:
+        Store.open(small_disk)
     assert type(caught.value) is StoreError
 
 

@@ -39,9 +39,9 @@ class Source:
 class Example:
     """An input with the wanted output.
 
-    `messages` is the input: zero or one system message first, then turns that end with the user's. `output` is the wanted
-    answer of the assistant. `group` names what must not be divided between train and test (a customer, a document, a
-    template); None where the row stands for itself. `rejected` is the worse answer of a preference pair.
+    `messages` is the input: zero or one system message first, then turns that end with the user's. `output` is the
+    wanted answer of the assistant. `group` names what must not be divided between train and test (a customer, a
+    document, a template); None where the row stands for itself. `rejected` is the worse answer of a preference pair.
     """
 
     messages: tuple[Message, ...]

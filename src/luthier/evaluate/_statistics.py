@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 MIN_GROUPS = 8  # fewer independent sources carry no verdict: CR1 with t(G-1) covers .915 at G = 5, .934 at G = 8
 _TAIL = 30.0  # aliasing error of the inversion is about exp(-_TAIL)
@@ -54,16 +55,25 @@ def wilson(successes: float, n: float, alpha: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Grouped:
-    """Independent units: the mean of each group and its weight, the group's size over the largest one's (at most 1)."""
+    """Independent units: the mean of each complete group and its weight, its size over the largest one's (at most 1).
+
+    `ends` counts the cases that were answered when the group became complete.
+    """
 
     means: Floats
     weights: Floats
-    sizes: NDArray[np.int64]
+    sizes: Ints
+    ends: Ints
 
     @property
     def mean(self) -> float:
         """The mean over cases."""
         return float(self.sizes @ self.means / self.sizes.sum())
+
+    @property
+    def failures(self) -> Grouped:
+        """The same units with every score s turned into 1 - s."""
+        return replace(self, means=1 - self.means)
 
 
 def grouped(scores: Sequence[float] | Floats, groups: Sequence[str]) -> Grouped:
@@ -78,14 +88,14 @@ def grouped(scores: Sequence[float] | Floats, groups: Sequence[str]) -> Grouped:
         planned[group] = planned.get(group, 0) + 1
     largest = max(planned.values())
     seen: dict[str, list[float]] = {}
-    done: list[str] = []
-    for group, score in zip(groups, scores, strict=False):
+    done: dict[str, int] = {}
+    for count, (group, score) in enumerate(zip(groups, scores, strict=False), start=1):
         seen.setdefault(group, []).append(float(score))
         if len(seen[group]) == planned[group]:
-            done.append(group)
+            done[group] = count
     sizes = np.array([planned[group] for group in done], dtype=np.int64)
     means = np.array([math.fsum(seen[group]) / planned[group] for group in done], dtype=np.float64)
-    return Grouped(means, sizes / largest, sizes)
+    return Grouped(means, sizes / largest, sizes, np.array(list(done.values()), dtype=np.int64))
 
 
 def is_clustered(groups: Sequence[str]) -> bool:
@@ -109,10 +119,11 @@ def mean_p(units: Grouped, null: float) -> float:
 
 def mean_bounds(units: Grouped, alpha: float) -> tuple[float, float]:
     """One-sided lower and upper bound of the mean, each at level `alpha`, by inverting `mean_p`."""
-    flipped = Grouped(1 - units.means, units.weights, units.sizes)
-    low = boundary(lambda null: mean_p(units, null) <= alpha, units.mean)
-    high = 1 - boundary(lambda null: mean_p(flipped, null) <= alpha, flipped.mean)
-    return low, high
+
+    def low(side: Grouped) -> float:
+        return boundary(lambda null: mean_p(side, null) <= alpha, side.mean)
+
+    return low(units), 1 - low(units.failures)
 
 
 def boundary(rejected: Callable[[float], bool], estimate: float) -> float:

@@ -15,6 +15,7 @@ from luthier.evaluate._statistics import (
     binomial_p,
     grouped,
     is_clustered,
+    mean_bounds,
 )
 from luthier.evaluate._statistics_sequential import betting_e_process, confidence_sequence
 
@@ -85,3 +86,54 @@ def paired_t(differences: Sequence[float] | Floats, groups: Sequence[str], alpha
     half = -float(stdtrit(count - 1, alpha)) * error
     p = float(stdtr(count - 1, -mean / error))
     return Paired(n, mean, max(-1.0, mean - half), min(1.0, mean + half), p, "paired t")
+
+
+def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, binary: bool, alpha: float) -> Paired:
+    """The difference of two systems on the cases that both answered, with bounds at `alpha` each, for display.
+
+    0/1 scores: Bonett-Price interval and mid-p McNemar; grades or groups: t on differences; where one stopped early, an
+    interval that holds whenever one stops.
+
+    Args:
+        a, b: scores of the first cases in the common order; each may have stopped early.
+        groups: the group of every planned case.
+    """
+    n = min(len(a), len(b))
+    d = np.asarray(a[:n], dtype=np.float64) - np.asarray(b[:n], dtype=np.float64)
+    if n < len(groups):
+        return _anytime(d, groups, alpha)
+    if not binary or is_clustered(groups):
+        return paired_t(d, groups, alpha)
+    better, worse = int((d > 0).sum()), int((d < 0).sum())
+    low, high = bonett_price(better, worse, n, alpha)
+    return Paired(n, float(d.mean()), low, high, mid_p_mcnemar(better, worse), "mid-p McNemar, Bonett-Price")
+
+
+def better_by(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, binary: bool, alpha: float) -> float:
+    """A lower bound of how much better `a` is than `b`, at level `alpha`: what a warrant may rest on.
+
+    Like the lower bound of `compare`, except that grades and groups take Gaffke's bound (see `mean_p`) on differences:
+    the t interval promises too much where most cases gain a little and a few lose everything (simulated: 11 % false at
+    a nominal 5 %, 150 cases), and a needless fine-tune is the error to avoid.
+    """
+    if min(len(a), len(b)) < len(groups) or (binary and not is_clustered(groups)):
+        return compare(a, b, groups, binary=binary, alpha=alpha).low
+    units = _halved(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), groups)
+    return 2 * mean_bounds(units, alpha)[0] - 1 if len(units.means) >= MIN_GROUPS else -1.0
+
+
+def _halved(differences: Floats, groups: Sequence[str]) -> Grouped:
+    """Differences, mapped from [-1, 1] to [0, 1], in independent groups."""
+    return grouped((differences + 1) / 2, groups)
+
+
+def _anytime(d: Floats, groups: Sequence[str], alpha: float) -> Paired:
+    """Bounds that hold although it was the scores that decided when to stop."""
+    mean = float(d.mean()) if len(d) else 0.0
+    units = _halved(d, groups)
+    if len(units.means) < MIN_GROUPS:
+        test = f"none: fewer than {MIN_GROUPS} independent sources in common"
+        return Paired(len(d), mean, -1.0, 1.0, 1.0, test, usable=False)
+    low, high = confidence_sequence(units, np.arange(1, len(units.means) + 1), alpha)
+    p = min(1.0, math.exp(-float(betting_e_process(units, 0.5).max())))
+    return Paired(len(d), mean, 2 * low - 1, 2 * high - 1, p, "betting, stopped early")

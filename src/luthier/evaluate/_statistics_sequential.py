@@ -7,12 +7,11 @@ An e-process starts at 1 and has mean at most 1 at every stopping time while the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from luthier.evaluate._statistics import Floats, Grouped, boundary
+from luthier.evaluate._statistics import Floats, Grouped, Ints, boundary
 
 _BETS = (np.arange(64) + 0.5) / 64  # shares of the largest bet that cannot lose everything
 
@@ -47,29 +46,33 @@ def betting_e_process(units: Grouped, bar: float) -> Floats:
     return result
 
 
-def confidence_sequence(units: Grouped, alpha: float) -> tuple[float, float]:
-    """Lower and upper bound of the mean, each at level `alpha`, valid whenever one stops, over all groups so far."""
-    threshold = -math.log(alpha)
-    flipped = Grouped(1 - units.means, units.weights, units.sizes)
+def confidence_sequence(units: Grouped, looks: Ints, alpha: float) -> tuple[float, float]:
+    """Lower and upper bound of the mean, each at level `alpha`, valid whenever one stops.
+
+    Args:
+        units: the independent groups, in order.
+        looks: after how many groups there was a look.
+        alpha: the chance that the bound is ever wrong at any look.
+    """
 
     def low(side: Grouped) -> float:
-        return boundary(lambda bar: bool(betting_e_process(side, max(bar, 1e-9)).max() >= threshold), side.mean)
+        def rejected(bar: float) -> bool:
+            return bool(betting_e_process(side, bar)[looks - 1].max() >= -math.log(alpha))
 
-    return low(units), 1 - low(flipped)
+        return boundary(rejected, 1 - 1e-9) if len(looks) else 0.0
+
+    return low(units), 1 - low(units.failures)
 
 
-def binomial_confidence_sequence(
-    successes: Sequence[int] | Floats, n: Sequence[int] | Floats, alpha: float
-) -> tuple[float, float]:
-    """`confidence_sequence` for 0/1 scores, from the running counts at the looks; exact mixture."""
-    s, f = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64) - np.asarray(successes)
-    threshold = -math.log(alpha)
+def binomial_confidence_sequence(successes: ArrayLike, n: ArrayLike, alpha: float) -> tuple[float, float]:
+    """`confidence_sequence` for 0/1 scores, from the running counts at the looks, with the exact mixture."""
+    s = np.asarray(successes, dtype=np.float64)
+    f = np.asarray(n, dtype=np.float64) - s
 
     def low(s: Floats, f: Floats) -> float:
         def rejected(bar: float) -> bool:
-            return bool(e_process_adequacy(s, f, bar).max() >= threshold)
+            return bool(e_process_adequacy(s, f, bar).max() >= -math.log(alpha))
 
-        # the best estimate at any look bounds the search: no look rejects a bar above its own estimate
-        return boundary(rejected, float((s / (s + f)).max()))
+        return boundary(rejected, 1 - 1e-9) if len(s) else 0.0
 
     return low(s, f), 1 - low(f, s)

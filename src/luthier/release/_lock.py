@@ -31,7 +31,7 @@ LIBRARIES = (
     "torch transformers tokenizers peft safetensors accelerate llguidance lancedb sentence-transformers numpy openai"
 ).split()
 # What loaders read from a model folder. Other files (licences, other formats of the weights) change no answer.
-READ_BY_LOADERS = frozenset({".json", ".safetensors", ".jinja", ".model", ".txt", ".bin", ".gguf"})
+READ_BY_LOADERS = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
 
 
 @runtime_checkable

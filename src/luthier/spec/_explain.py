@@ -109,7 +109,7 @@ def _scorer_kind(value: Any) -> str:
     kinds = list(scorers())
     listing = f"the kinds are {', '.join(kinds)}"
     if not isinstance(value, Mapping):
-        return f"{_not_a_mapping('score', value)}; {listing}"
+        return f"{_not_a_mapping('`score`', value)}; {listing}"
     if "kind" not in value:
         return f"`score.kind` is missing; {listing}"
     kind = str(value["kind"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Index, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, DateTime, Dialect, Double, Index, Text, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 HEAD = "0001"  # the newest migration; a test compares it with the scripts
@@ -99,6 +99,6 @@ class Served(Base):
     answer: Mapped[str] = mapped_column(JSON)
     prompt_tokens: Mapped[int]
     completion_tokens: Mapped[int]
-    seconds: Mapped[float]
+    seconds: Mapped[float] = mapped_column(Double)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
     __table_args__ = ({"sqlite_autoincrement": True},)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from luthier.errors import TrainingError
-from luthier.spec._task import TrainSettings
+from luthier.spec import TrainSettings
 
 RECIPE_VERSION = 1
 MIN_STEPS, MAX_STEPS = 60, 2000

@@ -101,7 +101,7 @@ def rows_hash(rows: Sequence[EncodedRow]) -> str:
 
 
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Texts that the tokenizer turns into control tokens (end of turn, roles) wherever they stand."""
+    """Texts of the tokenizer's control tokens (end of turn, roles); the renderer makes ordinary text of them."""
     return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
 
 
@@ -109,9 +109,9 @@ def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: i
     """The row as tokens, or what is wrong with it."""
     if not row.output.strip():
         return "the answer is empty"
-    written = sorted({token for text in _texts(row) for token in special if token in text})
+    written = [token for token in special if token in row.output]
     if written:
-        return f"the text contains control token(s) of the model: {', '.join(written)}"
+        return f"the answer spells out control token(s) of the model: {', '.join(written)}"
     try:
         rendered = render_example(tokenizer, row.messages, row.output)
     except ModelError as error:
@@ -125,7 +125,3 @@ def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: i
     if limit is not None and len(rendered.ids) > limit:
         return f"{len(rendered.ids)} tokens, more than the {limit} allowed: the answer would be cut off"
     return EncodedRow(row.id, row.source, tuple(rendered.ids), rendered.prompt_length)
-
-
-def _texts(row: TrainingRow) -> list[str]:
-    return [message.content for message in row.messages] + [row.output]

@@ -58,7 +58,7 @@ def upgrade() -> None:
         sa.Column("answer", sa.JSON, nullable=False),
         sa.Column("prompt_tokens", sa.Integer, nullable=False),
         sa.Column("completion_tokens", sa.Integer, nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("created", moment, nullable=False),
         sqlite_autoincrement=True,
     )

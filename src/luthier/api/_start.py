@@ -1,0 +1,92 @@
+"""Starting a task: from a data file of the user's, or from the example that ships."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from luthier.errors import PathError
+from luthier.store import write_text_atomic
+
+EXAMPLE = "triage"
+
+
+def init_example(folder: Path) -> list[Path]:
+    """Write the shipped example task into a folder; gives the files written.
+
+    Raises:
+        PathError: one of the files is there already; nothing is written then.
+    """
+    with resources.as_file(resources.files("luthier.api") / "examples" / EXAMPLE) as source:
+        names = sorted(p.relative_to(source) for p in source.rglob("*") if p.is_file())
+        _refuse_existing([folder / name for name in names])
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
+    return [folder / name for name in names]
+
+
+def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
+    """Write a `luthier.yaml` for a data file, with the scorer that its outputs suggest; gives the files written.
+
+    Raises:
+        DataError: the examples cannot be read.
+        PathError: there is a `luthier.yaml` already, or the examples lie outside the folder.
+    """
+    from luthier.data import read_examples
+
+    _refuse_existing([folder / "luthier.yaml"])
+    rows = read_examples(examples)
+    if not examples.resolve().is_relative_to(folder.resolve()):
+        raise PathError(
+            f"{examples} lies outside {folder.resolve()}",
+            why="a task's files lie in its folder, so that it can be moved and locked as one",
+            fix=f"cp -r {examples} {folder}/ and name the copy",
+        )
+    named = examples.resolve().relative_to(folder.resolve())
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).strip("-._") or "task"
+    text = _TEMPLATE.format(name=name, examples=named, score=_suggest_score([row.output for row in rows]), base=base)
+    write_text_atomic(folder / "luthier.yaml", text)
+    return [folder / "luthier.yaml"]
+
+
+_TEMPLATE = """\
+task: {name}
+goal: Say here in one sentence what the model must do with an input.   # the first prompt that is tried
+examples: {examples}
+score: {score}
+bar: 0.90                # mean score that is good enough
+base: {base}
+# documents: docs/       # knowledge that answers may need
+# instructions: prompt.md
+# volume: 100000         # requests a month
+"""
+
+
+def _suggest_score(outputs: list[str]) -> str:
+    """The scorer that fits how the wanted outputs look; the user sees it in the file and can change it."""
+    import json
+
+    def is_object(text: str) -> bool:
+        try:
+            return isinstance(json.loads(text), dict)
+        except ValueError:
+            return False
+
+    if all(is_object(text) for text in outputs):
+        return "{kind: json}"
+    if len(set(outputs)) <= max(2, len(outputs) // 5) and max(map(len, outputs)) <= 80:
+        return "{kind: label}"
+    words = sorted(len(text.split()) for text in outputs)
+    return "{kind: answer}" if words[len(words) // 2] <= 6 else "{kind: chrf}"
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    there = [path for path in paths if path.exists()]
+    if there:
+        raise PathError(
+            f"{there[0]} is there already",
+            why="nothing of yours is overwritten",
+            fix="take another folder: luthier init FOLDER --examples FILE",
+        )

@@ -1,0 +1,129 @@
+"""Read examples and traffic, whatever their form, and name every row that cannot be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from luthier.data._examples import Example, Message
+from luthier.data._files import read_rows
+from luthier.data._forms import Form, RowError, example_of, form_of, input_of
+from luthier.data._rows import Row, Rows
+from luthier.data._tables import is_saved_dataset, read_saved_dataset, shards
+from luthier.errors import DataError, Problem
+from luthier.spec import did_you_mean
+
+SHOWN = 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file holds: the usable examples, and one problem for each row that cannot be used."""
+
+    examples: tuple[Example, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_examples(path: Path, *, group: str | None = None) -> list[Example]:
+    """Examples from a file or folder in any common format, told apart by content.
+
+    JSON Lines, JSON, CSV, TSV, Parquet, a dataset folder of Hugging Face; rows as chat messages, prompt and completion
+    (and their usual other names), Alpaca, ShareGPT, preference pairs, or question, context and answer. `group` names
+    the key whose equal values must not be divided between train and test; without it, rows with the same `context` are
+    one group.
+
+    Raises:
+        DataError: rows cannot be used; `problems` holds the first 20 with file and line, the message their number.
+    """
+    reading = scan_examples(path, group=group)
+    if reading.problems:
+        raise _refusal(path, reading.problems, len(reading.examples))
+    return list(reading.examples)
+
+
+def scan_examples(path: Path, *, group: str | None = None) -> Reading:
+    """As `read_examples`, but rows that cannot be used are given back beside the others.
+
+    Raises:
+        DataError: the file as a whole cannot be used.
+    """
+    rows = _rows(path)
+    if group is not None and rows.rows and not any(group in row.value for row in rows.rows):
+        keys = list(dict.fromkeys(str(key) for row in rows.rows for key in row.value))
+        why = f"split.group names it; there are {', '.join(keys[:20])}"
+        raise DataError(
+            f"no row of {path} has the key `{group}`{did_you_mean(group, keys)}",
+            why=why,
+            fix="correct split.group in luthier.yaml",
+        )
+    examples, problems = _each(path, rows, True, lambda row, form: example_of(row, form, group))
+    return Reading(tuple(examples), tuple(problems))
+
+
+def read_inputs(path: Path) -> list[tuple[Message, ...]]:
+    """Inputs without wanted outputs (traffic), in the same formats; outputs that are there are left out.
+
+    Raises:
+        DataError: rows cannot be used; `problems` holds the first 20 with file and line, the message their number.
+    """
+    inputs, problems = _each(path, _rows(path), False, input_of)
+    if problems:
+        raise _refusal(path, problems, len(inputs))
+    return inputs
+
+
+def _rows(path: Path) -> Rows:
+    rows = Rows()
+    if path.is_dir() and is_saved_dataset(path):
+        rows = read_saved_dataset(path)
+    else:
+        for file in shards(path) if path.is_dir() else [path]:
+            rows.extend(read_rows(file))
+    if not rows.rows and not rows.problems:
+        raise DataError(f"{path} has no rows", fix='write one JSON object a line: {"prompt": "…", "completion": "…"}')
+    return rows
+
+
+def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]) -> tuple[list[T], list[Problem]]:
+    """Every row by the file's form; a row in another form is a problem, as is one that cannot be read."""
+    forms: list[Form | RowError] = [_form_or_error(row, labelled) for row in rows.rows]
+    known = Counter(form for form in forms if isinstance(form, Form))
+    if rows.rows and not known:
+        problem = Problem(str(forms[0]), rows.rows[0].source.file, rows.rows[0].source.line)
+        fix = "rename the keys, for example to `prompt` and `completion`"
+        raise DataError(f"no row of {path} has a form that luthier knows", fix=fix, problems=[problem])
+    found: list[T] = []
+    problems = list(rows.problems)
+    for row, form in zip(rows.rows, forms, strict=True):
+        try:
+            if isinstance(form, RowError):
+                raise form
+            if form != (main := known.most_common(1)[0][0]):
+                raise RowError(f"the row has {form}, and most rows of the file have {main}; write all rows in one form")
+            found.append(read(row, form))
+        except RowError as error:
+            problems.append(Problem(str(error), row.source.file, row.source.line))
+    return found, sorted(problems, key=lambda p: (str(p.file), p.line or 0))
+
+
+def _form_or_error(row: Row, labelled: bool) -> Form | RowError:
+    try:
+        return form_of(row.value, labelled=labelled)
+    except RowError as error:
+        return error
+
+
+def _refusal(path: Path, problems: Sequence[Problem], usable: int) -> DataError:
+    total = len(problems) + usable
+    shown = f" (the first {SHOWN} are named)" if len(problems) > SHOWN else ""
+    return DataError(
+        f"{len(problems):,} of {total:,} rows of {path} cannot be used{shown}",
+        why="a row that is dropped in silence would change what is measured",
+        fix="correct these rows, or write a copy without them: luthier check --fix",
+        problems=problems[:SHOWN],
+    )

@@ -1,0 +1,132 @@
+"""A release for other tools: a plain PEFT folder, merged safetensors, or the whole system; checked before it is there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from luthier.decide import Setup, System, read_setup
+from luthier.errors import Problem, ReleaseError
+from luthier.models import Model
+from luthier.release._card import render_card
+from luthier.release._registry import Release, verify_release
+from luthier.store import new_folder, read_json, write_json, write_text_atomic
+
+if TYPE_CHECKING:
+    from luthier.models import LocalModel
+
+ExportKind = Literal["peft", "merged", "system"]
+
+PRIVATE = frozenset(
+    {"cases.jsonl", "README.md"}
+)  # test cases stay here, for who has seen them cannot be tested; new card
+
+
+def export(
+    release: Release, out: Path, kind: ExportKind, *, system: System | None = None, base: LocalModel | None = None
+) -> Path:
+    """Write a release for use elsewhere. `out` appears whole, and only when its answers are the release's own.
+
+    Args:
+        release: what to write.
+        out: a folder that does not exist yet, or is empty.
+        kind: `peft`: the adapter with its scale baked in, as PEFT loads it; `merged`: a transformers model with the
+            adapter in its weights; `system`: everything that the release is, with the instructions as a text file.
+        system: the loaded release; needed for `peft` and `merged`, to compare answers.
+        base: the base without adapter; needed for `peft` and `merged`.
+
+    Raises:
+        ReleaseError: the release was changed, has no adapter, `out` is taken, or the written weights give other
+            answers than the release on its stored test cases (their number is named).
+    """
+    problems = verify_release(release, None)
+    if problems:
+        raise ReleaseError(
+            f"release {release.version} is not what it was; it is not exported",
+            problems=problems,
+            fix=f"restore {release.folder} from a copy",
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ReleaseError(f"{out} is not empty", fix="name a new folder: luthier release export --to NEW_FOLDER")
+    setup = read_setup(release.folder)
+    if kind != "system" and setup.adapter is None:
+        raise ReleaseError(
+            f"release {release.version} has no adapter: it is {setup.method} on the unchanged {release.lock['base']['name']}",
+            fix="luthier release export --kind system",
+        )
+    with new_folder(out) as folder:
+        if kind == "system":
+            _write_system(release, setup, folder)
+        else:
+            _write_weights(release, setup, folder, kind, system, base)
+        documents = {name: found for name in _DOCUMENTS if (found := release.document(name)) is not None}
+        write_text_atomic(folder / "README.md", render_card(release.lock, documents, kind=kind))
+    return out
+
+
+_DOCUMENTS = ("evidence", "verdict", "gate", "capability")
+
+
+def _write_system(release: Release, setup: Setup, folder: Path) -> None:
+    for path in sorted(release.folder.iterdir()):
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        elif path.name not in PRIVATE:
+            shutil.copyfile(path, folder / path.name)
+    write_text_atomic(folder / "instructions.txt", setup.instructions)
+
+
+def _write_weights(
+    release: Release, setup: Setup, folder: Path, kind: ExportKind, system: System | None, base: LocalModel | None
+) -> None:
+    assert system is not None and base is not None  # asked for by the signature for these kinds
+    if kind == "peft":
+        _bake(release.folder / "adapter", folder, setup.scale, release.lock["base"]["name"])
+        written: Model = base.with_adapter(folder)
+    else:
+        from luthier.models import load_model
+        from luthier.train import merge
+
+        baked = folder / "adapter"
+        _bake(release.folder / "adapter", baked, setup.scale, release.lock["base"]["name"])
+        merge(base, baked, folder / "model")
+        shutil.rmtree(baked)
+        for path in sorted((folder / "model").iterdir()):
+            path.replace(folder / path.name)
+        (folder / "model").rmdir()
+        written = load_model(str(folder))
+    _demand_same_answers(release, system, written, kind)
+    shutil.copyfile(release.folder / "system.json", folder / "system.json")
+
+
+def _bake(adapter: Path, out: Path, scale: float, base: str) -> None:
+    """Copy an adapter with its scale in `lora_alpha`, and the base under its name instead of a place on this machine."""
+    shutil.copytree(adapter, out, dirs_exist_ok=True)
+    config: dict[str, Any] = read_json(out / "adapter_config.json")
+    config["lora_alpha"] = _whole(config["lora_alpha"] * scale)
+    patterns = config.get("alpha_pattern") or {}
+    config["alpha_pattern"] = {name: _whole(alpha * scale) for name, alpha in patterns.items()}
+    config["base_model_name_or_path"] = base
+    write_json(out / "adapter_config.json", config)
+
+
+def _whole(alpha: float) -> float | int:
+    return int(alpha) if float(alpha).is_integer() else alpha
+
+
+def _demand_same_answers(release: Release, system: System, written: Model, kind: str) -> None:
+    cases = release.cases()
+    requests = [system.request(case.messages) for case in cases]
+    wanted = {index: answer.text for index, answer in system.model.answer(requests)}
+    got = {index: answer.text for index, answer in written.answer(requests)}
+    different = [index for index in wanted if got[index] != wanted[index]]
+    if different:
+        raise ReleaseError(
+            f"the {kind} export answers {len(different)} of {len(cases)} stored test cases otherwise than the release",
+            why="its weights are rounded differently, so what was measured does not hold for it; nothing was written",
+            fix="export the adapter instead (--kind peft): it is loaded beside the base, without rounding",
+            problems=[
+                Problem(f"case {cases[i].id}: {got[i][:60]!r} instead of {wanted[i][:60]!r}") for i in different[:3]
+            ],
+        )

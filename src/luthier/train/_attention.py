@@ -1,0 +1,182 @@
+"""Attention over a packed prefix tree, registered with transformers under a name of ours.
+
+A token attends to the tokens on its path to the root and to nothing else. The tree is cut into pieces; the queries of a
+piece meet the keys of the pieces above it and of the piece itself in one call, so that no work is spent on other
+branches. Keys along a path stand at depths 0, 1, 2, ..., hence causality and sliding windows are a matter of depths.
+The tree reaches the attention function as a keyword argument of the model's `forward`: nothing is patched or global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+
+from luthier.train._trie import Segment
+
+NAME = "luthier_tree"  # of the attention function, and of the keyword that carries the tree
+PIECE = 256  # longest piece; a causal mask wastes half of the work inside a piece, and short pieces cost calls
+
+
+class NotATreeError(Exception):
+    """This architecture's attention asks for something that the tree cannot give."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Contiguous packed tokens; `above` are the indices of the pieces on the path to them, from the root down."""
+
+    length: int
+    depth: int
+    above: tuple[int, ...]
+
+
+class Tree:
+    """The shape of a packed micro-batch, as the attention function needs it. One per forward pass; keeps its masks."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.pieces = _pieces(segments)
+        self.lengths = [piece.length for piece in self.pieces]
+        self._masks: dict[tuple[Any, ...], list[Tensor]] = {}
+
+    def masks(self, groups: int, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+        """Additive masks, a piece each: [groups * queries, keys on the path], 0 or minus infinity."""
+        key = (groups, window, dtype, device)
+        if key not in self._masks:
+            self._masks[key] = [_mask(piece, groups, window, dtype, device) for piece in self.pieces]
+        return self._masks[key]
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    luthier_tree: Tree | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of every token to its path in the tree.
+
+    Args:
+        module: the attention layer that calls.
+        query: [1, heads, tokens, head size]; `key` and `value` may have fewer heads (grouped queries).
+        key: [1, key heads, tokens, head size].
+        value: [1, key heads, tokens, value size].
+        attention_mask: must be None; transformers makes no mask for attention functions that it does not know.
+        scaling: of the scores; None is 1 / sqrt(head size).
+        dropout: must be 0, for a shared prefix stands for many rows.
+        sliding_window: a query sees this many positions, its own included.
+        softcap: scores are squeezed into (-softcap, softcap) by tanh (Gemma 2).
+        luthier_tree: what `forward` was given.
+        others: what other architectures pass on.
+
+    Returns:
+        [1, tokens, heads, value size], and None for the weights.
+
+    Raises:
+        NotATreeError: there is no tree, or the layer asks for something else.
+    """
+    _refuse(module, query, attention_mask, dropout, luthier_tree, others)
+    assert luthier_tree is not None
+    groups = query.shape[1] // key.shape[1]
+    masks = luthier_tree.masks(groups, sliding_window, query.dtype, query.device)
+    queries = query.split(luthier_tree.lengths, dim=2)
+    keys = key.split(luthier_tree.lengths, dim=2)
+    values = value.split(luthier_tree.lengths, dim=2)
+    outputs = []
+    for number, (piece, mask) in enumerate(zip(luthier_tree.pieces, masks, strict=True)):
+        path = (*piece.above, number)
+        path_keys = torch.cat([keys[i] for i in path], dim=2) if piece.above else keys[number]
+        path_values = torch.cat([values[i] for i in path], dim=2) if piece.above else values[number]
+        outputs.append(_attend(queries[number], path_keys, path_values, mask, scaling, softcap))
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+@contextmanager
+def attending_to_trees(model: PreTrainedModel) -> Iterator[None]:
+    """Within the block `model` takes a packed tree in `forward(luthier_tree=...)`; afterwards it is as before."""
+    AttentionInterface.register(NAME, tree_attention)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def why_no_tree(model: PreTrainedModel) -> str | None:
+    """Why this architecture cannot run packed trees, as far as its class says; None where it may."""
+    name = type(model).__name__
+    if not model._supports_attention_backend:
+        return f"{name} has its own attention, not transformers' interface"
+    types = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    strange = sorted(types - {"full_attention", "sliding_attention"})
+    if strange:
+        return f"{name} has layers that carry a state along the sequence: {', '.join(strange)}"
+    return None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, cap: float | None) -> Tensor:
+    """Attention with the query heads that share a key head laid end to end: keys need not be repeated."""
+    batch, heads, length, size = query.shape
+    folded = query.reshape(batch, key.shape[1], -1, size)
+    if cap is None:
+        output = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    else:
+        scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
+        scores = (scores / cap).tanh() * cap + mask
+        exact = torch.promote_types(query.dtype, torch.float32)
+        output = scores.softmax(dim=-1, dtype=exact).to(query.dtype) @ value
+    return output.reshape(batch, heads, length, value.shape[-1])
+
+
+def _refuse(
+    module: torch.nn.Module, query: Tensor, mask: Tensor | None, dropout: float, tree: Tree | None, others: dict[str, Any]
+) -> None:
+    asked = sorted(n for n in ("s_aux", "position_bias", "cache", "head_mask") if others.get(n) is not None)
+    reasons = {
+        "the model does not hand the tree on to its attention": tree is None,
+        "it makes an attention mask of its own": mask is not None,
+        "it uses dropout": dropout > 0,
+        "it is not causal": getattr(module, "is_causal", True) is False or others.get("is_causal") is False,
+        f"it asks for {', '.join(asked)}": bool(asked),
+        "it does not keep the packed tokens in one sequence": tree is not None
+        and query.shape[2] != sum(tree.lengths),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise NotATreeError(reason)
+
+
+def _pieces(segments: Sequence[Segment]) -> list[Piece]:
+    """Segments cut to at most PIECE tokens; each piece continues the one before it in its segment."""
+    pieces: list[Piece] = []
+    last: list[int] = []  # segment -> its last piece
+    for segment in segments:
+        parent = last[segment.parent] if segment.parent >= 0 else None
+        for offset in range(0, segment.length, PIECE):
+            above = () if parent is None else (*pieces[parent].above, parent)
+            pieces.append(Piece(min(PIECE, segment.length - offset), segment.depth + offset, above))
+            parent = len(pieces) - 1
+        last.append(len(pieces) - 1)
+    return pieces
+
+
+def _mask(piece: Piece, groups: int, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    keys = torch.arange(piece.depth + piece.length, device=device)
+    queries = torch.arange(piece.depth, piece.depth + piece.length, device=device)[:, None]
+    hidden = keys > queries
+    if window is not None:
+        hidden |= keys <= queries - window
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+    return mask.repeat(groups, 1)

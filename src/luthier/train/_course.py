@@ -1,0 +1,80 @@
+"""Which rows stand in which optimizer step: a function of the rows, the recipe and the step, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from luthier.train._recipe import Recipe
+from luthier.train._rows import EncodedRow
+from luthier.train._trie import micro_batches, tree_tokens
+
+
+class Course:
+    """The order of training.
+
+    Every epoch is a fresh permutation of all rows and of its share of replay rows; steps cut the endless sequence of
+    epochs into batches. Rows are sampled first and share whatever prefixes they happen to have, so the order is as
+    unbiased as without sharing. There is no random state to save: a step's batch is computed from the seed.
+    """
+
+    def __init__(self, rows: Sequence[EncodedRow], replay: Sequence[EncodedRow], recipe: Recipe) -> None:
+        self._rows, self._replay, self._recipe = tuple(rows), tuple(replay), recipe
+        self._replay_share = recipe.replay_rows(len(rows)) if replay else 0
+        self._known: tuple[int, list[EncodedRow]] = (-1, [])
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows in an epoch, replay included."""
+        return len(self._rows) + self._replay_share
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self._recipe.steps(self.epoch_rows)
+
+    def batch(self, step: int) -> list[EncodedRow]:
+        """The rows of an optimizer step, counted from 0."""
+        first = step * self._recipe.batch_size
+        places = range(first, first + self._recipe.batch_size)
+        return [self._epoch(place // self.epoch_rows)[place % self.epoch_rows] for place in places]
+
+    def micro_batches(self, step: int, packing: str) -> list[list[EncodedRow]]:
+        """The rows of a step in parts that fit into memory."""
+        budget = self._recipe.tokens_per_micro_batch
+        batch = self.batch(step)
+        return micro_batches(batch, budget) if packing == "tree" else _padded_parts(batch, budget)
+
+    def tokens(self, packing: str) -> int:
+        """Tokens that all steps will run. An epoch's first steps stand for the rest where there are many."""
+        sampled = min(self.steps, 50)
+        counts = [_tokens(part, packing) for s in range(sampled) for part in self.micro_batches(s, packing)]
+        return round(sum(counts) * self.steps / sampled)
+
+    def _epoch(self, epoch: int) -> list[EncodedRow]:
+        if self._known[0] != epoch:
+            order = np.random.default_rng([self._recipe.seed, epoch]).permutation(self.epoch_rows)
+            first = epoch * self._replay_share
+            shuffled = np.random.default_rng([self._recipe.seed]).permutation(len(self._replay))
+            again = [self._replay[shuffled[(first + i) % len(shuffled)]] for i in range(self._replay_share)]
+            pool = [*self._rows, *again]
+            self._known = (epoch, [pool[i] for i in order])
+        return self._known[1]
+
+
+def _padded_parts(rows: Sequence[EncodedRow], budget: int) -> list[list[EncodedRow]]:
+    """Rows of like length together, at most `budget` tokens with their padding (a longer row stands alone)."""
+    parts: list[list[EncodedRow]] = []
+    for row in sorted(rows, key=lambda r: len(r.ids)):
+        if parts and (len(parts[-1]) + 1) * (len(row.ids) - 1) <= budget:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts
+
+
+def _tokens(rows: Sequence[EncodedRow], packing: str) -> int:
+    if packing == "tree":
+        return tree_tokens(rows)
+    return len(rows) * (max(len(row.ids) for row in rows) - 1)

@@ -1,0 +1,162 @@
+"""The model in training: a copy of the base, what of it is trained, and the precise weights that the optimizer sees.
+
+The forward pass runs on working weights in the run's precision. The optimizer works on fp32 masters, which are the
+working weights themselves where that precision is fp32. So a bf16 base needs no casts between base and adapter, and
+no update is lost to rounding (Micikevicius et al. 2018).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from transformers import PreTrainedModel
+
+from luthier.errors import TrainingError
+from luthier.models import LocalModel, quiet
+from luthier.train._files import write_tensors
+from luthier.train._recipe import Recipe
+
+ADAPTER = "default"
+
+
+def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A fresh copy of the base on its device, in `dtype` and without dropout."""
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype, local_files_only=True)
+    return body.to(base.module.device).eval()
+
+
+class Trainee:
+    """The model in training.
+
+    `body` is the transformers model; `module` is what is called: the body with LoRA layers in it, or the body itself.
+    `masters` are the trained weights by name, fp32 at least.
+    """
+
+    def __init__(self, body: PreTrainedModel, recipe: Recipe) -> None:
+        self.body = body.requires_grad_(recipe.method == "full")
+        self.module: Any = self.body if recipe.method == "full" else _with_lora(self.body, recipe)
+        self.method = recipe.method
+        self._working = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        self.masters = {name: _master(parameter) for name, parameter in self._working.items()}
+        for master in self.masters.values():
+            master.grad = torch.zeros_like(master)
+        self.publish()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.body.device
+
+    def forget_gradients(self) -> None:
+        """Begin a new optimizer step."""
+        for master in self.masters.values():
+            assert master.grad is not None
+            master.grad.zero_()
+
+    def collect_gradients(self) -> None:
+        """Add the working weights' gradients of one micro-batch to the masters'."""
+        for name, working in self._working.items():
+            master = self.masters[name]
+            if working is not master and working.grad is not None:
+                assert master.grad is not None
+                master.grad.add_(working.grad)
+                working.grad = None
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Give the working weights the masters' values, rounded to the run's precision."""
+        for name, working in self._working.items():
+            if working is not self.masters[name]:
+                working.copy_(self.masters[name])
+
+    @torch.no_grad()
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Take over saved masters."""
+        for name, master in self.masters.items():
+            master.copy_(weights[name])
+        self.publish()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the masters, on the CPU."""
+        return {name: master.detach().to("cpu", copy=True) for name, master in self.masters.items()}
+
+    def save(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
+        """Write masters as what they are: a PEFT adapter, or a whole model with the base's tokenizer.
+
+        The bytes depend on the weights and the recipe only, not on the machine or on where the base lies.
+        """
+        if self.method == "lora":
+            self._save_adapter(weights, folder, base)
+        else:
+            self.load(weights)
+            save_model(self.body, folder, base)
+
+    def _save_adapter(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
+        from peft import get_peft_model_state_dict
+
+        state = get_peft_model_state_dict(self.module, state_dict=weights, save_embedding_layers=False)
+        config = self.module.peft_config[ADAPTER].to_dict()
+        config |= {"base_model_name_or_path": base_name(base), "inference_mode": True, "revision": None}
+        text = json.dumps(config, indent=2, sort_keys=True, default=_json)
+        write_tensors(folder / "adapter_model.safetensors", state)
+        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def base_name(base: LocalModel) -> str:
+    """The base's name without a place on this machine."""
+    return Path(base.name).name if Path(base.name).is_absolute() or base.name.startswith(".") else base.name
+
+
+def save_model(body: PreTrainedModel, folder: Path, base: LocalModel) -> None:
+    """Write a whole model as safetensors, with the base's tokenizer and chat template beside it."""
+    with quiet():
+        body.save_pretrained(folder)
+        base.tokenizer.save_pretrained(folder)
+
+
+def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=0.0,
+        target_modules=recipe.target,
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in body.modules()),
+    )
+    devices = [body.device] if body.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 for a property that has a new name by now.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        torch.manual_seed(recipe.seed)
+        try:
+            module = get_peft_model(body, config, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise TrainingError(
+                f"LoRA cannot be put on {type(body).__name__}: {error}",
+                fix="choose another base (base: in luthier.yaml), or train: {method: full}",
+            ) from error
+    return module.eval()
+
+
+def _master(working: Parameter) -> Parameter:
+    if working.dtype.itemsize > 2:
+        return working
+    return Parameter(working.detach().to(torch.float32))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{value!r} has no form in JSON")

@@ -1,0 +1,132 @@
+"""What the machine and the architecture allow: precision and packing, found out on real rows before training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from luthier.errors import Problem, TrainingError
+from luthier.models import LocalModel
+from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
+from luthier.train._loss import MicroBatch, label_likelihoods, padded_batch, tree_batch
+from luthier.train._recipe import Recipe
+from luthier.train._rows import EncodedRow
+
+SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
+LOSS_TOLERANCE = 0.02  # relative, bf16 against fp32
+LAYOUT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-3}  # nats a label, tree against padded
+COARSE_TOLERANCE = 0.5  # the same in half precision, where a layout changes every rounding
+
+Packing = Literal["tree", "padded"]
+Precision = Literal["float64", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Precision of the forward pass, packing of batches, and why. Part of a checkpoint: a resumed run keeps it."""
+
+    precision: Precision
+    precision_reason: str
+    packing: Packing
+    packing_reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch knows it."""
+        found: torch.dtype = getattr(torch, self.precision)
+        return found
+
+    def batch(self, rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
+        """Rows in this packing."""
+        return (tree_batch if self.packing == "tree" else padded_batch)(rows, device)
+
+    def attention(self, model: PreTrainedModel) -> Any:
+        """A context in which the model takes batches of this packing."""
+        return attending_to_trees(model) if self.packing == "tree" else nullcontext()
+
+    def as_dict(self) -> dict[str, str]:
+        """For saving."""
+        return asdict(self)
+
+
+def find_setting(
+    base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, load: Callable[[torch.dtype], PreTrainedModel]
+) -> Setting:
+    """Compare packings, then precisions, on a few of the shortest rows; forward passes only.
+
+    Args:
+        base: the untuned model.
+        rows: what will be trained on.
+        recipe: LoRA may run the frozen base in bf16; full fine-tuning on a CPU keeps fp32.
+        load: gives a fresh copy of the base in a precision.
+
+    Raises:
+        TrainingError: the base itself gives no finite loss on the rows.
+    """
+    sample = _sample(rows)
+    device = base.module.device
+    wanted = label_likelihoods(base.module, padded_batch(sample, device))
+    if not torch.isfinite(wanted).all():
+        raise TrainingError(
+            "the base gives no finite loss on the rows",
+            why="its weights or its numeric range are damaged: training can only make it worse",
+            fix="download the base again, or choose another one (base: in luthier.yaml)",
+            problems=[Problem(f"row {row.id}", row.source or None) for row in sample],
+        )
+    packing, packing_reason = _packing(base.module, sample, wanted)
+    precision, precision_reason = _precision(base.module, sample, wanted, recipe, load)
+    return Setting(precision, precision_reason, packing, packing_reason)
+
+
+def _packing(model: PreTrainedModel, sample: list[EncodedRow], wanted: torch.Tensor) -> tuple[Packing, str]:
+    """Whether the tree gives the likelihoods that padded rows give."""
+    reason = why_no_tree(model)
+    if reason is not None:
+        return "padded", reason
+    try:
+        with attending_to_trees(model):
+            found = label_likelihoods(model, tree_batch(sample, model.device))
+    except (NotATreeError, TypeError) as error:  # TypeError: `forward` does not pass keywords on
+        return "padded", f"{type(model).__name__}: {error}"
+    difference = float((found - wanted).abs().max())
+    if not difference <= LAYOUT_TOLERANCE.get(wanted.dtype if model.dtype.itemsize > 2 else model.dtype, COARSE_TOLERANCE):
+        return "padded", f"{type(model).__name__}: packed rows differ from padded ones by {difference:.2g} nats a label"
+    return "tree", f"equal to padded rows within {difference:.1g} nats a label"
+
+
+def _precision(
+    model: PreTrainedModel,
+    sample: list[EncodedRow],
+    wanted: torch.Tensor,
+    recipe: Recipe,
+    load: Callable[[torch.dtype], PreTrainedModel],
+) -> tuple[Precision, str]:
+    """bf16 where the processor multiplies it faster and the loss stays what it is in fp32."""
+    own: Precision = str(model.dtype).removeprefix("torch.")  # type: ignore[assignment]  # floating dtypes only
+    if model.device.type != "cpu" or model.dtype != torch.float32:
+        return own, f"the precision of the base on {model.device.type}"
+    if recipe.method == "full":
+        return own, "all weights are trained, in full precision"
+    features = torch.cpu.get_capabilities()
+    if not any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+        return own, "this processor does not multiply bf16"
+    found = label_likelihoods(load(torch.bfloat16), padded_batch(sample, model.device))
+    change = abs(float(found.mean() / wanted.mean()) - 1)
+    if not change <= LOSS_TOLERANCE:
+        return own, f"bf16 changes the loss by {change:.1%}"
+    return "bfloat16", f"bf16 changes the loss by {change:.2%}"
+
+
+def _sample(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+    """A few short rows with a beginning in common where there is one: neighbours in sorted order."""
+    short = sorted(sorted(rows, key=lambda r: len(r.ids))[: 4 * SAMPLE_ROWS], key=lambda r: r.ids)
+    sample = short[:1]
+    for row in short[1:SAMPLE_ROWS]:
+        if sum(len(r.ids) for r in sample) + len(row.ids) <= SAMPLE_TOKENS:
+            sample.append(row)
+    return sample

@@ -1,0 +1,94 @@
+"""The shape of the code: sizes, broad excepts, and things that must not be there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "luthier"
+MODULES = sorted(SOURCE.rglob("*.py"))
+FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def _trees() -> list[tuple[str, ast.Module]]:
+    return [(_name(path), ast.parse(path.read_text())) for path in MODULES]
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    lengths = {_name(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_functions_are_short() -> None:
+    """The 95th percentile is at most 50 lines, and no function is longer than 80."""
+    lengths = sorted(
+        ((node.end_lineno or 0) - node.lineno + 1, f"{name}:{node.lineno}")
+        for name, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    assert lengths[int(0.95 * (len(lengths) - 1))][0] <= 50
+    assert lengths[-1][0] <= 80, lengths[-1]
+
+
+def test_broad_excepts_are_at_most_five() -> None:
+    found = [
+        f"{name}:{node.lineno}"
+        for name, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and any(
+            kind is None or (isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException"))
+            for kind in (node.type.elts if isinstance(node.type, ast.Tuple) else [node.type])
+        )
+    ]
+    assert len(found) <= 5, found
+
+
+def test_nothing_is_unpickled_and_no_remote_code_is_trusted() -> None:
+    found = []
+    for name, tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                if FORBIDDEN_IMPORTS & {module.split(".")[0] for module in modules}:
+                    found.append(f"{name}:{node.lineno}")
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                if node.attr in ("load", "save"):
+                    found.append(f"{name}:{node.lineno}")
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
+                    found.append(f"{name}:{node.value.lineno}")
+    assert not found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_ignores_say_what_and_why(path: Path) -> None:
+    """`# type: ignore[code]  # reason`, and the same for `# noqa: CODE`."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if "# type: ignore" in line:
+            assert re.search(r"# type: ignore\[[a-z-, ]+\]  # \S", line), f"{_name(path)}:{number}"
+        if "# noqa" in line:
+            assert re.search(r"# noqa: [A-Z0-9, ]+  # \S", line), f"{_name(path)}:{number}"
+
+
+def test_only_the_command_line_prints() -> None:
+    found = [
+        f"{name}:{node.lineno}"
+        for name, tree in _trees()
+        if not name.startswith("cli/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not found
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    assert not [_name(path) for path in MODULES if re.search(r"util|helper|misc|common", path.stem)]
