@@ -10,7 +10,7 @@ from typing import Any
 
 from luthier.api._bench import Data
 from luthier.data import content_hash
-from luthier.decide import Bench, Climb, Evidence, System, Verdict, climb, decide, prepare_tuned, rules_of
+from luthier.decide import Bench, Climb, Climbed, Evidence, System, Verdict, climb, decide, prepare_tuned, rules_of
 from luthier.evaluate import Record
 from luthier.spec import Task
 from luthier.store import Store, new_folder
@@ -41,9 +41,14 @@ def take_decision(bench: Bench, data: Data, *, everything: bool, train: bool) ->
     """Climb, decide, and store the decision and its systems."""
     climbed = climb(bench, Climb(everything=everything, train=train), data.blocking)
     verdict = decide(rules_of(bench.task), climbed.evidence)
+    return keep_decision(decision_of(bench, data, climbed, verdict), bench.store)
+
+
+def decision_of(bench: Bench, data: Data, climbed: Climbed, verdict: Verdict) -> Decision:
+    """A decision from a climb, with its systems saved."""
     for system in climbed.systems.values():
         keep_system(system, bench.store)
-    decision = Decision(
+    return Decision(
         key="",
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         verdict=verdict,
@@ -57,7 +62,6 @@ def take_decision(bench: Bench, data: Data, *, everything: bool, train: bool) ->
         data=data.hash,
         findings=tuple(finding.as_dict() for finding in data.findings),
     )
-    return keep_decision(decision, bench.store)
 
 
 def keep_decision(decision: Decision, store: Store) -> Decision:

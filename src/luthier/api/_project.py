@@ -8,19 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from luthier.errors import EvidenceError, ReleaseError, WarrantError
+from luthier.errors import EvidenceError, Problem, ReleaseError, WarrantError
 from luthier.spec import Task, load_task
 
 if TYPE_CHECKING:  # the bodies import what they need: `luthier --help` must load neither torch nor transformers
     from luthier.api._bench import Data
     from luthier.api._decisions import Decision
     from luthier.api._planning import Plan
+    from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
     from luthier.data import Finding
     from luthier.decide import Bench, Verdict
     from luthier.release import GateReport, Release
     from luthier.store import Store
-    from luthier.upkeep import Refreshed, WatchReport
+    from luthier.upkeep import WatchReport
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -187,10 +188,11 @@ class Project:
             rung: another rung than the recommended one.
             quick: the small battery of general capability.
         """
-        from luthier.api._validation import validate
+        from luthier.api._releasing import validate
 
         with self.store.lock():
-            return validate(self, rung=rung, quick=quick)
+            data = self._data()
+            return validate(self, data, self._bench(data), rung, quick).gate
 
     def promote(self, version: int | None = None) -> Release:
         """Make the validated system a release and the champion, or make an older version champion again.
@@ -199,17 +201,19 @@ class Project:
             GateError: the system did not pass its gates.
             ReleaseError: nothing was validated, or there is no such version.
         """
-        from luthier.api._validation import promote
+        from luthier.api._releasing import make_champion, promote
 
         with self.store.lock():
-            return promote(self, version)
+            if version is not None:
+                return make_champion(self.store, self.task.task, version)
+            data = self._data()
+            return promote(self, data, self._bench(data))
 
     def roll_back(self) -> Release:
         """Make the previous champion champion again."""
         from luthier.release import roll_back
 
-        with self.store.lock():
-            return roll_back(self.store, self.task.task)
+        return roll_back(self.store, self.task.task)
 
     def releases(self) -> Sequence[Release]:
         """All releases, oldest first."""
@@ -232,33 +236,47 @@ class Project:
             raise ReleaseError("nothing has been released in this folder yet", fix="luthier release promote")
         return found
 
-    def verify(self, version: int | None = None) -> Sequence[Any]:
+    def verify(self, version: int | None = None) -> Sequence[Problem]:
         """Recompute the lock of a release; gives what does not fit (empty when everything does)."""
-        from luthier.api._validation import verify_release
+        from luthier.api._releasing import verify
 
-        return verify_release(self, version)
+        return verify(self, version)
 
     def export(self, out: Path, kind: Literal["peft", "merged", "system"], version: int | None = None) -> Path:
         """Write a release for other tools: the PEFT folder, merged safetensors, or the whole system."""
-        from luthier.api._validation import export_release
+        from luthier.api._releasing import export_release
 
         return export_release(self, out, kind, version)
 
-    def serve(self, *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None) -> None:
-        """Serve the champion behind an OpenAI-compatible endpoint until interrupted."""
-        from luthier.api._validation import serve_release
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        token: str | None = None,
+        ready: Callable[[str], None] = lambda url: None,
+    ) -> None:
+        """Serve the champion behind an OpenAI-compatible endpoint until interrupted.
 
-        serve_release(self, host=host, port=port, token=token)
+        Args:
+            host: other than loopback needs a token.
+            port: 0 takes any free one.
+            token: bearer token that clients must send.
+            ready: called with the base URL as soon as clients can connect.
+        """
+        from luthier.api._releasing import serve_release
+
+        serve_release(self, host=host, port=port, token=token, ready=ready)
 
     def watch(self) -> WatchReport:
         """Is the champion still good? Age, base, documents, test openings, drift of the logged inputs."""
-        from luthier.api._validation import watch_release
+        from luthier.api._releasing import watch_release
 
-        return watch_release(self)
+        return watch_release(self, self._data().split.train)
 
-    def refresh(self, *, base: str | None = None) -> Refreshed:
+    def refresh(self, *, base: str | None = None) -> RefreshOutcome:
         """The whole recipe again on another base, or on the same one with new data; promoted only if not worse."""
-        from luthier.api._validation import refresh_release
+        from luthier.api._refreshing import refresh_release
 
         with self.store.lock():
             return refresh_release(self, base)
@@ -274,6 +292,29 @@ class Project:
         from luthier.api._state import report_state
 
         return report_state(self)
+
+    def next_step(self) -> tuple[str, str]:
+        """Where this folder stands, and the one command that comes next."""
+        from luthier.api._decisions import last_decision
+        from luthier.release import champion
+
+        if not self.home.is_dir():
+            return f"{self.task.task}: nothing has been done yet", "luthier check"
+        decision = last_decision(self.store)
+        if decision is None:
+            return f"{self.task.task}: nothing has been decided yet", "luthier decide"
+        verdict = decision.verdict
+        if verdict.rung is None:
+            return f"{self.task.task}: {verdict.kind}. {verdict.sentence}", (*verdict.advice, "luthier report")[0]
+        serving = champion(self.store, self.task.task)
+        if serving is not None and serving.lock["system"]["identity"] == decision.systems[verdict.rung]:
+            return f"{self.task.task}: release {serving.version} ({verdict.rung}) is in service", "luthier watch"
+        validation = self.store.get_document("validation", decision.key)
+        if validation is None:
+            return f"{self.task.task}: {verdict.sentence}", "luthier validate"
+        if not validation["gate"]["passed"]:
+            return f"{self.task.task}: {validation['rung']} did not pass the gate", "luthier report"
+        return f"{self.task.task}: {validation['rung']} passed the gate", "luthier release promote"
 
     def _data(self) -> Data:
         from luthier.api._bench import read_data

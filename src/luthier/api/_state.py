@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ReportState:
     """What is known about a task now; None where a verb has not been run yet.
 
-    `gate` and `capability` are the last validation (plain JSON values), `release` the champion's number, creation and
+    `gate` and `capability` are the last validation (plain JSON values), `release` the champion's version and
     lock, `refresh` the last comparison with a champion.
     """
 
@@ -42,6 +42,6 @@ def report_state(project: Project) -> ReportState:
         decision=last_decision(store),
         gate=None if validation is None else validation[1]["gate"],
         capability=None if validation is None else validation[1]["capability"],
-        release=None if released is None else released.as_dict(),
+        release=None if released is None else {"version": released.version, "lock": dict(released.lock)},
         refresh=None if refreshed is None else refreshed[1],
     )

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from luthier.api import Checked, Plan
+    from luthier.api import Checked
+    from luthier.api._planning import Plan
     from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
@@ -109,7 +110,8 @@ def print_gate(report: GateReport) -> None:
         table.add_column(name)
     for check in report.checks:
         mark = "[green]pass[/green]" if check.passed else "[bold red]FAIL[/bold red]"
-        table.add_row(escape(check.name), mark, escape(str(check.figure)), escape(check.reason))
+        figure = "" if check.figure is None else f"{check.figure:.3g}"
+        table.add_row(escape(check.name), mark, figure, escape(check.reason))
     out.print(table)
     out.print("[bold green]the gate is passed[/]" if report.passed else "[bold red]the gate is not passed[/]")
 
@@ -118,10 +120,11 @@ def print_release(release: Release) -> None:
     """A release in a few lines."""
     out = console()
     mark = " (champion)" if release.champion else ""
-    out.print(f"[bold]release {release.version}{mark}[/bold] of {escape(release.task)}, {release.created}")
-    for name, value in release.summary().items():
-        out.print(f"  {name}: {escape(str(value))}")
-    out.print(f"  folder: {escape(str(release.folder))}", soft_wrap=True)
+    system, base = release.lock["system"], release.lock["base"]
+    out.print(f"[bold]release {release.version}{mark}[/bold] of {escape(release.task)}, {release.created:%Y-%m-%d %H:%M}")
+    adapter = "" if system["adapter"] is None else f", adapter {system['adapter'][:12]} at scale {system['scale']:g}"
+    out.print(f"  {escape(system['method'])} on {escape(base['name'])} ({base['identity'][:12]}){adapter}")
+    out.print(f"  review by {release.review_by}; folder {escape(str(release.folder))}", soft_wrap=True)
 
 
 def print_releases(releases: Sequence[Release]) -> None:
@@ -131,14 +134,15 @@ def print_releases(releases: Sequence[Release]) -> None:
         out.print("no releases yet; next: luthier release promote")
         return
     table = Table()
-    for name in ("version", "created", "method", "base", "score", ""):
+    for name in ("version", "created", "method", "base", "review by", ""):
         table.add_column(name)
     for release in releases:
-        summary = release.summary()
         table.add_row(
             str(release.version),
-            release.created,
-            *(escape(str(summary.get(key, ""))) for key in ("method", "base", "score")),
+            f"{release.created:%Y-%m-%d %H:%M}",
+            escape(release.lock["system"]["method"]),
+            escape(release.lock["base"]["name"]),
+            str(release.review_by),
             "champion" if release.champion else "",
         )
     out.print(table)
@@ -147,11 +151,13 @@ def print_releases(releases: Sequence[Release]) -> None:
 def print_watch(report: WatchReport) -> None:
     """Every finding of the watch with what to type."""
     out = console()
+    styles = {"act": "bold yellow", "note": "dim"}
     for finding in report.findings:
-        mark = "[green]ok[/green]" if finding.ok else "[bold yellow]act[/bold yellow]"
-        out.print(f"{mark}  {escape(finding.name)}: {escape(finding.reason)}", soft_wrap=True)
-        if finding.fix:
-            out.print(f"     fix: {escape(finding.fix)}", soft_wrap=True)
+        out.print(f"[{styles[finding.severity]}]{finding.severity}[/]  {escape(finding.what)}", soft_wrap=True)
+        for place in finding.places:
+            out.print(f"      {escape(place)}", soft_wrap=True)
+        out.print(f"      fix: {escape(finding.fix)}", soft_wrap=True)
+    out.print("[green]nothing calls for action[/green]" if report.ok else f"{escape(report.release)} needs attention")
 
 
 def print_refreshed(result: Any) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, print_json, verb
+
+if TYPE_CHECKING:
+    from luthier.release import Release
 
 _VERSION = click.argument("version", type=int, required=False)
 
@@ -40,7 +44,7 @@ def listing(folder: Path, allow_outside: bool, as_json: bool) -> None:
     """List the releases."""
     releases = open_project(folder, allow_outside, as_json).releases()
     if as_json:
-        print_json([release.as_dict() for release in releases])
+        print_json([_plain(release) for release in releases])
         return
     from luthier.cli._tables import print_releases
 
@@ -95,13 +99,17 @@ def export(folder: Path, allow_outside: bool, out: Path, kind: str, version: int
         click.echo(written)
 
 
-def _show(release: object, as_json: bool) -> None:
+def _show(release: Release, as_json: bool) -> None:
     from luthier.cli._tables import print_release
 
     if as_json:
-        print_json(release.as_dict())  # type: ignore[attr-defined]  # a Release; its package is heavy to import here
+        print_json(_plain(release))
     else:
-        print_release(release)  # type: ignore[arg-type]  # as above
+        print_release(release)
+
+
+def _plain(release: Release) -> dict[str, Any]:
+    return {"version": release.version, "champion": release.champion, "folder": release.folder, "lock": release.lock}
 
 
 for _command in (promote, rollback, listing, show, verify, export):

@@ -30,7 +30,7 @@ def run(folder: Path, allow_outside: bool, everything: bool, quick: bool, as_jso
             {
                 "verdict": lived.verdict.as_dict(),
                 "gate": None if lived.gate is None else lived.gate.as_dict(),
-                "release": None if lived.release is None else lived.release.as_dict(),
+                "release": None if lived.release is None else lived.release.version,
                 "report": str(report),
             }
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from luthier.cli._verb import in_folder, open_project, verb
+from luthier.cli._verb import in_folder, open_project, print_json, verb
 
 
 @verb(help="Serve the champion behind an OpenAI-compatible endpoint; logs traffic.")
@@ -16,4 +16,11 @@ from luthier.cli._verb import in_folder, open_project, verb
 @click.option("--token", envvar="LUTHIER_TOKEN", help="Bearer token; also from LUTHIER_TOKEN.")
 def command(folder: Path, allow_outside: bool, host: str, port: int, token: str | None, as_json: bool) -> None:
     """Serve until interrupted."""
-    open_project(folder, allow_outside, as_json).serve(host=host, port=port, token=token)
+
+    def ready(url: str) -> None:
+        if as_json:
+            print_json({"url": url})
+        else:
+            click.echo(f"serving at {url}    (Ctrl-C ends it)")
+
+    open_project(folder, allow_outside, as_json).serve(host=host, port=port, token=token, ready=ready)

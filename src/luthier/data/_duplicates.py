@@ -62,9 +62,9 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
     """Number of the component of each text; a component is named by the index of its first text.
 
     Two texts are joined when they are equal after normalising or hold the same words, or when their sets of character
-    5-grams have Jaccard similarity >= `threshold` (candidates by MinHash and banding, Broder 1997; verified). Short texts
-    also have to differ only by added words, so that `play X` and `play Y` stay apart. 5-grams and words that stand in
-    more than half of the texts (an instruction around every input) are left out of the comparison.
+    5-grams have Jaccard similarity >= `threshold` (candidates by MinHash and banding, Broder 1997; verified). Short
+    texts also have to differ only by added words, so that `play X` and `play Y` stay apart. 5-grams and words that
+    stand in more than half of the texts (an instruction around every input) are left out of the comparison.
     """
     normal = [normalise(text) for text in texts]
     components = Components(len(texts))
@@ -128,7 +128,7 @@ def _common_words(bags: Sequence[set[str]]) -> set[str]:
 
 def _candidates(grams: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int]]:
     """Pairs that agree in at least one band of their MinHash signatures."""
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # ships no types
 
     index = MinHashLSH(num_perm=PERMUTATIONS, params=BANDS)
     some = [i for i, g in enumerate(grams) if len(g)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.data._examples import Example, Message, Role, content_hash
-from luthier.data._rows import INPUTS, OUTPUTS, ROW_KEYS, SYSTEMS, Row
+from luthier.data._rows import INPUTS, OUTPUTS, SYSTEMS, Row
 from luthier.spec import did_you_mean
 
 _ROLES: Mapping[str, Role] = {

@@ -44,7 +44,9 @@ def read_table(lines: Sequence[str], path: Path) -> Rows:
                 )
     except csv.Error as error:
         problem = Problem(f"the row that begins here: {error}; rows after it could not be read", path, first + line + 1)
-        fix = f'put cells with {delimiter!r}, quotes or line breaks in "…" and double the quotes in them; or use JSON Lines'
+        fix = (
+            f'put cells with {delimiter!r}, quotes or line breaks in "…", double the quotes in them; or use JSON Lines'
+        )
         raise DataError(f"{path} is not a table that can be read", fix=fix, problems=[problem]) from error
     return found
 

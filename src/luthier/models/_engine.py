@@ -1,59 +1,137 @@
-"""Greedy decoding of many prompts at once on one transformers model; how they may share work depends on its layers."""
+"""One transformers model, made ready to run many sequences: what its layers allow, and what fits its memory."""
 
 from __future__ import annotations
 
+import inspect
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from luthier.models._constrain import Matcher
-from luthier.models._plan import Batch, Limits, plan, shared_by_all
-from luthier.models._prefix import ATTENTION, Prefix, Rows, attending, extend
+from luthier.models._plan import Limits
+from luthier.models._prefix import ATTENTION, Rows, attending, extend
 from luthier.models._quiet import quiet
+
+# Attention functions of transformers that read its usual masks; anything else is put aside while a model answers.
+_PLAIN = frozenset({"sdpa", "eager", "flash_attention_2", "flash_attention_3"})
+_CACHE_BYTES = 2 * 2**30  # of keys and values on a CPU; on a GPU half of what is free
+_LOGIT_BYTES = 256 * 2**20
+_PREFILL = 8192  # tokens of one pass over the rows' own tokens
 
 
 class Batching(Enum):
-    """How a model's prompts may run together."""
+    """How a model's sequences may run together."""
 
-    PREFIX = "a common beginning is computed once; rows run together"
-    PADDED = "rows run together, padded on the left; nothing is shared"
-    SINGLE = "one prompt at a time"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A prompt to continue."""
-
-    prompt: tuple[int, ...]
-    max_tokens: int
-    matcher: Matcher | None = None
-
-
-@dataclass
-class Generated:
-    """A continuation. `tokens` are without the stop token, which `computed` counts; `shared` prompt tokens were spared."""
-
-    tokens: list[int] = field(default_factory=list)
-    computed: int = 0
-    finish: Literal["stop", "length"] = "length"
-    seconds: float = 0.0
-    shared: int = 0
+    PREFIX = "prefix"  # a common beginning is computed once, the rows run together
+    PADDED = "padded"  # the rows run together, padded on the left; nothing is shared
+    SINGLE = "single"  # one sequence at a time
 
 
 class Engine:
-    """One model, ready to continue prompts greedily.
+    """Runs one model without leaving a trace on it: modes, attention and generation settings are put back.
 
-    Greedy means the largest of the model's own logits: sampling settings and repetition penalties that a model's
-    generation config may carry are not applied, because training and log-probabilities know nothing of them.
+    Args:
+        core: a causal language model of transformers (the inner one of a PEFT model).
+        stops: ids that end an answer.
     """
+
+    def __init__(self, core: Any, stops: Sequence[int]) -> None:
+        self.core, self.stops = core, tuple(stops)
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        found: torch.device = self.core.device
+        return found
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits."""
+        return int(self.core.get_output_embeddings().weight.shape[0])
+
+    @cached_property
+    def batching(self) -> Batching:
+        """How sequences may run together, by the model's layers; sharing is tried out once before it is relied on."""
+        layers = DynamicCache(config=self.core.config).layers
+        kinds = {type(layer) for layer in layers}
+        known = bool(kinds) and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
+        arguments = inspect.signature(self.core.forward).parameters
+        if not known or not self.core._supports_attention_backend or "position_ids" not in arguments:
+            return Batching.SINGLE
+        sinks = any(name.endswith("sinks") for name, _ in self.core.named_parameters())
+        if sinks or "logits_to_keep" not in arguments or not self._shares_rightly():
+            return Batching.PADDED
+        return Batching.PREFIX
+
+    @cached_property
+    def span(self) -> int:
+        """Longest sequence, prompt and answer together, whose rows may share a beginning.
+
+        Inside a sliding window (or a chunk of attention) every layer sees everything. Rotary embeddings that change
+        with the longest row of a batch must not see a row beyond the length they were trained on.
+        """
+        config = self.core.config.get_text_config(decoder=True)
+        limits = [self.max_length]
+        limits += [layer.sliding_window for layer in DynamicCache(config=config).layers if layer.is_sliding]
+        rope = getattr(config, "rope_parameters", None) or {}
+        for settings in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+            if settings.get("rope_type") in ("dynamic", "longrope"):
+                limits.append(int(settings.get("original_max_position_embeddings") or self.max_length))
+        return min(limits)
+
+    @cached_property
+    def max_length(self) -> int:
+        """Most tokens of a sequence, prompt and answer together; 2**31 - 1 for a model without such a limit."""
+        config = self.core.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
+
+    def may_share(self, length: int) -> bool:
+        """Whether a sequence of this length (prompt and answer) may run behind a shared beginning."""
+        return length <= self.span and self.batching is Batching.PREFIX
+
+    def limits(self) -> Limits:
+        """What one batch may take."""
+        config = self.core.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        token = 2 * config.num_hidden_layers * heads * width * self.core.dtype.itemsize
+        on_gpu = self.device.type == "cuda"
+        room = torch.cuda.mem_get_info(self.device)[0] // 2 if on_gpu else _CACHE_BYTES
+        return Limits(
+            rows=128 if on_gpu else 32,
+            prefill=_PREFILL,
+            cache=max(1, room // token),
+            logits=max(1, _LOGIT_BYTES // (4 * self.vocabulary)),
+        )
+
+    @contextmanager
+    def running(self, *, shared: bool) -> Iterator[None]:
+        """One run at a time, without gradients, with the attention that a shared beginning needs or a plain one."""
+        now = self.core.config._attn_implementation
+        plain = now if now in _PLAIN else "sdpa"
+        with self._lock, torch.inference_mode(), quiet(), attending(self.core, ATTENTION if shared else plain):
+            yield
+
+    def _shares_rightly(self) -> bool:
+        """Whether rows behind a shared beginning get the logits of their whole sequence: tried on two short rows."""
+        size = self.vocabulary
+        ids = [(7919 * i + 13) % size for i in range(11)]
+        whole = [ids[:9], ids[:5] + ids[9:]]
+        with self.running(shared=False):
+            wanted = [
+                self.core(input_ids=torch.tensor([row], device=self.device)).logits[0, -1].float() for row in whole
+            ]
+            prefix = extend(self.core, None, ids[:5], self.device)
+        with self.running(shared=True):
+            got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill(1)[:, -1]
+        exact = self.core.dtype in (torch.float32, torch.float64)
+        return all(
+            bool((a - b).abs().max() <= (1e-3 if exact else 0.25) * a.std()) for a, b in zip(wanted, got, strict=True)
+        )

@@ -1,4 +1,4 @@
-"""Which prompts to run together: a pure function of their tokens."""
+"""Which sequences to run together: a pure function of their tokens."""
 
 from __future__ import annotations
 
@@ -16,105 +16,125 @@ WORTH_SHARING = 16  # tokens: a common beginning shorter than this is not kept f
 
 
 @dataclass(frozen=True)
+class Item:
+    """A sequence to run.
+
+    Args:
+        ids: its tokens.
+        own: tokens at its end that may not be shared (at least one: somebody has to see the last token's logits).
+        room: most tokens that will be added to it.
+        logits: positions whose logits are wanted.
+    """
+
+    ids: tuple[int, ...]
+    own: int = 1
+    room: int = 0
+    logits: int = 1
+
+
+@dataclass(frozen=True)
 class Limits:
-    """What one batch may take: rows, tokens of one prefill, and tokens kept in the key-value cache."""
+    """What one batch may take: rows, tokens of one prefill, tokens in the key-value cache, positions with logits."""
 
     rows: int
     prefill: int
     cache: int
+    logits: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts that run together (indices), and how many tokens at their beginning are computed once for all of them."""
+    """Sequences that run together (indices), and how many tokens at their beginning are computed once for all of them."""
 
     rows: tuple[int, ...]
     prefix: int
 
 
-def common_prefix(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    """Number of equal tokens at the beginning."""
-    n = min(len(a), len(b))
-    differs = np.flatnonzero(a[:n] != b[:n])
-    return int(differs[0]) if len(differs) else n
-
-
-def shared_by_all(prompts: Sequence[Sequence[int]]) -> int:
-    """Length of the beginning that all prompts share and that is worth keeping; at least one token of each is left."""
-    if len(prompts) < 2:
+def shared_by_all(items: Sequence[Item]) -> int:
+    """Length of the beginning that all sequences share, 0 where it is not worth keeping from batch to batch."""
+    if len(items) < 2:
         return 0
-    arrays = [np.asarray(p, dtype=np.int64) for p in prompts]
-    shared = min(common_prefix(arrays[0], other) for other in arrays[1:])
-    shared = min(shared, min(len(a) for a in arrays) - 1)
-    return shared if shared >= WORTH_SHARING else 0
+    arrays = [_array(item) for item in items]
+    alike = min(_common(arrays[0], other) for other in arrays[1:])
+    alike = min(alike, min(len(item.ids) - item.own for item in items))
+    return alike if alike >= WORTH_SHARING else 0
 
 
-def plan(prompts: Sequence[Sequence[int]], budgets: Sequence[int], shared: int, limits: Limits) -> list[Batch]:
-    """Batches that together cost least, found among runs of two orders.
+def plan(items: Sequence[Item], shared: int, limits: Limits) -> list[Batch]:
+    """Batches that together cost least, found among the runs of two orders.
 
-    In the order of the tokens, prompts with a long common beginning stand together; in the order of length, little is
-    padded. Which is better depends on the prompts, so both are cut into batches in the best way and compared.
-
-    Args:
-        prompts: token ids of each prompt.
-        budgets: most tokens that each answer may have.
-        shared: tokens at the beginning of all prompts that are already computed.
-        limits: what one batch may take; a prompt that is too big for them runs alone.
+    In the order of the tokens, sequences with a long common beginning stand together; in the order of length, little
+    is padded. Which is better depends on the sequences, so both are cut in the best way and compared. A sequence that
+    is too big for the limits runs alone. `shared` tokens at the beginning of all of them are already computed.
     """
-    arrays = [np.asarray(p, dtype=np.int64) for p in prompts]
-    orders = (
-        sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i]), i)),
-        sorted(range(len(prompts)), key=lambda i: (tuple(prompts[i]), i)),
-    )
-    plans = [_cut(order, arrays, budgets, shared, limits) for order in orders]
-    return min(plans, key=lambda found: found[0])[1]
+    numbers = range(len(items))
+    by_length = sorted(numbers, key=lambda i: (len(items[i].ids), items[i].ids, i))
+    by_tokens = sorted(numbers, key=lambda i: (items[i].ids, i))
+    return min((_cut(order, items, shared, limits) for order in (by_length, by_tokens)), key=lambda found: found[0])[1]
 
 
-def _cut(
-    order: Sequence[int], prompts: Sequence[NDArray[np.int64]], budgets: Sequence[int], shared: int, limits: Limits
-) -> tuple[float, list[Batch]]:
-    """Cheapest way to cut an order into runs (dynamic programming over the end of the last run)."""
-    lengths = [len(prompts[i]) for i in order]
-    common = [common_prefix(prompts[a], prompts[b]) for a, b in zip(order, order[1:], strict=False)]
+def _cut(order: Sequence[int], items: Sequence[Item], shared: int, limits: Limits) -> tuple[float, list[Batch]]:
+    """Cheapest way to cut an order into runs, by dynamic programming over the end of the last run."""
+    arrays = [_array(items[i]) for i in order]
+    # What a run shares is the least of what its neighbours share.
+    alike = [_common(a, b) for a, b in zip(arrays, arrays[1:], strict=False)]
     best: list[tuple[float, int, int]] = [(0.0, 0, 0)]  # cost so far, start of the last run, its prefix
     for end in range(1, len(order) + 1):
         options: list[tuple[float, int, int]] = []
-        alike, shortest, longest, budget = len(prompts[order[end - 1]]), lengths[end - 1], 0, 0
-        for start in range(end - 1, max(-1, end - 1 - limits.rows), -1):
-            shortest, longest = min(shortest, lengths[start]), max(longest, lengths[start])
-            budget = max(budget, budgets[order[start]])
-            alike = alike if start == end - 1 else min(alike, common[start])
-            rows = end - start
-            prefix = _prefix(rows, min(alike, shortest - 1), shared)
-            if rows > 1 and not _fits(rows, prefix, longest, budget, limits):
+        run = _Run(items[order[end - 1]])
+        for start in range(end - 1, -1, -1):
+            if start < end - 1:
+                run.add(items[order[start]], alike[start])
+            prefix = run.prefix(shared)
+            if start < end - 1 and not run.fits(prefix, limits):
                 break
-            cost = _cost(rows, prefix - shared, longest - prefix, budget)
-            options.append((best[start][0] + cost, start, prefix))
+            options.append((best[start][0] + run.cost(prefix, shared), start, prefix))
         best.append(min(options))
-    return best[-1][0], _trace(order, best)
-
-
-def _prefix(rows: int, alike: int, shared: int) -> int:
-    """The common beginning, where computing it once saves more than the extra pass costs."""
-    further = alike - shared
-    return alike if further * (rows - 1) > PASS else shared
-
-
-def _fits(rows: int, prefix: int, longest: int, budget: int, limits: Limits) -> bool:
-    own = longest - prefix
-    return rows * own <= limits.prefill and prefix + rows * (own + budget) <= limits.cache
-
-
-def _cost(rows: int, further: int, own: int, budget: int) -> float:
-    prefill = (further + PASS if further else 0) + rows * own + PASS
-    return prefill + min(budget, EXPECTED_STEPS) * (PASS + rows)
-
-
-def _trace(order: Sequence[int], best: Sequence[tuple[float, int, int]]) -> list[Batch]:
     batches: list[Batch] = []
     end = len(order)
     while end:
         _, start, prefix = best[end]
         batches.append(Batch(tuple(order[start:end]), prefix))
         end = start
-    return batches[::-1]
+    return best[-1][0], batches[::-1]
+
+
+class _Run:
+    """Neighbours in an order, and what running them together takes."""
+
+    def __init__(self, item: Item) -> None:
+        self.rows, self.alike = 1, len(item.ids) - item.own
+        self.longest, self.room, self.logits = len(item.ids), item.room, item.logits
+
+    def add(self, item: Item, alike: int) -> None:
+        self.rows += 1
+        self.alike = min(self.alike, alike, len(item.ids) - item.own)
+        self.longest = max(self.longest, len(item.ids))
+        self.room, self.logits = max(self.room, item.room), max(self.logits, item.logits)
+
+    def prefix(self, shared: int) -> int:
+        """The common beginning, where computing it once saves more than its extra pass costs."""
+        return self.alike if (self.alike - shared) * (self.rows - 1) > PASS else shared
+
+    def fits(self, prefix: int, limits: Limits) -> bool:
+        own = self.longest - prefix
+        return (
+            self.rows <= limits.rows
+            and self.rows * own <= limits.prefill
+            and prefix + self.rows * (own + self.room) <= limits.cache
+            and self.rows * self.logits <= limits.logits
+        )
+
+    def cost(self, prefix: int, shared: int) -> float:
+        first = prefix - shared + PASS if prefix > shared else 0
+        return first + self.rows * (self.longest - prefix) + PASS + min(self.room, EXPECTED_STEPS) * (PASS + self.rows)
+
+
+def _array(item: Item) -> NDArray[np.int64]:
+    return np.asarray(item.ids, dtype=np.int64)
+
+
+def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    n = min(len(a), len(b))
+    differs = np.flatnonzero(a[:n] != b[:n])
+    return int(differs[0]) if len(differs) else n

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
@@ -51,45 +51,55 @@ def build_app(
         with suppress(asyncio.CancelledError):
             await running
 
-    app = FastAPI(title=model_name, version=__version__, lifespan=working, docs_url=None, redoc_url=None)
-    app.state.token = token
-    _answer_errors(app)
-    started = int(time.time())
-    card = {"id": model_name, "object": "model", "created": started, "owned_by": "luthier"}
-
     async def admit(request: Request) -> None:
         _admit(request, token)
 
+    app = FastAPI(title=model_name, version=__version__, lifespan=working, docs_url=None, redoc_url=None)
+    app.state.token = token
+    _answer_errors(app)
+    _add_health(app, {"model": model_name, "release": release, "system": system.identity})
+    guarded = APIRouter(prefix="/v1", dependencies=[Depends(admit)])
+    _add_models(guarded, model_name)
+    _add_chat(guarded, system, model_name, system_messages)
+    app.include_router(guarded)
+    return app
+
+
+def _add_health(app: FastAPI, what: dict[str, Any]) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         worker: Worker = app.state.worker
-        state = {"model": model_name, "release": release, "system": system.identity, "waiting": worker.waiting}
+        state = {**what, "waiting": worker.waiting}
         if worker.unlogged:
             return {"status": "degraded", "why": "traffic is not logged", **state}
         return {"status": "ok", **state}
 
-    @app.get("/v1/models", dependencies=[Depends(admit)])
+
+def _add_models(router: APIRouter, name: str) -> None:
+    card = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "luthier"}
+
+    @router.get("/models")
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [card]}
 
-    @app.get("/v1/models/{name:path}", dependencies=[Depends(admit)])
-    async def model(name: str) -> dict[str, Any]:
-        _check_name(name, model_name)
+    @router.get("/models/{asked:path}")
+    async def model(asked: str) -> dict[str, Any]:
+        _check_name(asked, name)
         return card
 
-    @app.post("/v1/chat/completions", dependencies=[Depends(admit)])
+
+def _add_chat(router: APIRouter, system: System, name: str, own: SystemMessages) -> None:
+    @router.post("/chat/completions")
     async def chat(body: ChatBody, request: Request) -> Response:
-        _check_name(body.model, model_name)
+        _check_name(body.model, name)
         check_settings(body)
-        messages = conversation(body, system.setup.instructions, system_messages)
+        messages = conversation(body, system.setup.instructions, own)
         logged = {"messages": [m.as_dict() for m in messages], "max_tokens": body.limit, "stream": body.stream}
-        answer = await _unless_gone(app.state.worker.ask(messages, body.limit, logged), request)
-        reply = Reply(model_name, system.identity[:16])
+        answer = await _unless_gone(request.app.state.worker.ask(messages, body.limit, logged), request)
+        reply = Reply(name, system.identity[:16])
         if not body.stream:
             return JSONResponse(reply.whole(answer))
         return StreamingResponse(_events(reply, answer, body.wants_usage), media_type="text/event-stream")
-
-    return app
 
 
 def _events(reply: Reply, answer: Answer, usage: bool) -> Iterator[str]:

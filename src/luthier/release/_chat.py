@@ -18,8 +18,18 @@ SystemMessages = Literal["none", "some", "all"]
 
 GREEDY = "this system decodes greedily, as it was measured"
 WITHOUT_EFFECT = frozenset(  # settings that cannot change a greedy answer
-    "top_p seed user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention "
-    "parallel_tool_calls".split()
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "store",
+        "top_p",
+        "user",
+    }
 )
 AS_MEASURED: dict[str, tuple[tuple[Any, ...], str]] = {  # name -> values that change nothing, and why no others
     "temperature": ((0,), GREEDY),
@@ -40,7 +50,7 @@ AS_MEASURED: dict[str, tuple[tuple[Any, ...], str]] = {  # name -> values that c
 }
 
 
-class Refusal(Exception):  # noqa: N818  # an answer to a client, not a failure of ours
+class Refusal(Exception):
     """A request that is not answered, in the words of the OpenAI API."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A release for other tools: a plain PEFT folder, merged safetensors, or the whole system; checked before it is there."""
+"""A release for other tools: a PEFT folder, merged safetensors, or the whole system; checked before it is there."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def export(
     setup = read_setup(release.folder)
     if kind != "system" and setup.adapter is None:
         raise ReleaseError(
-            f"release {release.version} has no adapter: it is {setup.method} on the unchanged {release.lock['base']['name']}",
+            f"release {release.version} has no adapter to export",
+            why=f"it is {setup.method} on the unchanged {release.lock['base']['name']}",
             fix="luthier release export --kind system",
         )
     with new_folder(out) as folder:
@@ -101,7 +102,7 @@ def _write_weights(
 
 
 def _bake(adapter: Path, out: Path, scale: float, base: str) -> None:
-    """Copy an adapter with its scale in `lora_alpha`, and the base under its name instead of a place on this machine."""
+    """Copy an adapter with its scale in `lora_alpha`, and the base by name instead of a place on this machine."""
     shutil.copytree(adapter, out, dirs_exist_ok=True)
     config: dict[str, Any] = read_json(out / "adapter_config.json")
     config["lora_alpha"] = _whole(config["lora_alpha"] * scale)

@@ -28,8 +28,18 @@ REVIEW_DAYS = 90  # SCIENCE F: measure again after 90 days at the latest
 NOT_LOCKED = frozenset({"lock.json", "README.md"})  # the lock itself, and the prose made from it
 CONTENTS = frozenset({"evidence.json", "verdict.json", "gate.json", "capability.json"})
 LIBRARIES = (
-    "torch transformers tokenizers peft safetensors accelerate llguidance lancedb sentence-transformers numpy openai"
-).split()
+    "accelerate",
+    "lancedb",
+    "llguidance",
+    "numpy",
+    "openai",
+    "peft",
+    "safetensors",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 # What loaders read from a model folder. Other files (licences, other formats of the weights) change no answer.
 READ_BY_LOADERS = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
 

@@ -1,4 +1,4 @@
-"""Train/serve parity: the system as a client meets it is asked what the measured one was asked, and answers the same."""
+"""Train/serve parity: the system as a client meets it is asked what the measured one was, and answers the same."""
 
 from __future__ import annotations
 

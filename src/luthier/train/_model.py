@@ -8,6 +8,7 @@ no update is lost to rounding (Micikevicius et al. 2018).
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from luthier.train._files import write_tensors
 from luthier.train._recipe import Recipe
 
 ADAPTER = "default"
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.jinja", "*.model")
 
 
 def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -117,10 +119,12 @@ def base_name(base: LocalModel) -> str:
 
 
 def save_model(body: PreTrainedModel, folder: Path, base: LocalModel) -> None:
-    """Write a whole model as safetensors, with the base's tokenizer and chat template beside it."""
+    """Write a whole model as safetensors, with the files of the base's tokenizer and chat template beside it."""
     with quiet():
         body.save_pretrained(folder)
-        base.tokenizer.save_pretrained(folder)
+    for pattern in TOKENIZER_FILES:
+        for file in sorted(base.folder.glob(pattern)):
+            shutil.copyfile(file, folder / file.name)
 
 
 def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:

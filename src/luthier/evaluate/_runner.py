@@ -1,0 +1,181 @@
+"""Measuring: every case answered once, scored, and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from luthier.data import Example, Message, content_hash
+from luthier.errors import ModelError, ScorerError, StoreError
+from luthier.evaluate._records import Record
+from luthier.evaluate._scorers import Scorer
+from luthier.models import Answer, Model, Price, Request, price_of
+
+ANSWER_FORMAT = 1
+FLUSH_EVERY = 8  # answers
+FLUSH_SECONDS = 5.0
+
+
+class Answerer(Protocol):
+    """A system that can be measured: it says what its model is to be asked for an input."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that its answers depend on."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """The model that answers."""
+        ...
+
+    def request(self, messages: Sequence[Message], /) -> Request:
+        """The whole conversation that the model is asked for a case's input."""
+        ...
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept; implemented by `Store`."""
+
+    def get_answers(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The answers that are known, by key."""
+        ...
+
+    def put_answers(self, items: Mapping[str, dict[str, Any]]) -> None:
+        """Keep answers, all or none of them."""
+        ...
+
+
+def measure(
+    answerer: Answerer,
+    cases: Sequence[Example],
+    scorer: Scorer,
+    store: AnswerStore,
+    *,
+    on_record: Callable[[Record], None] | None = None,
+    prices: Path | None = None,
+) -> list[Record]:
+    """Answer and score the cases; the records stand in the order of the cases.
+
+    An answer that the store knows is not asked for again, so an interrupted run goes on where it stopped; scores are
+    computed afresh each time, so a changed scorer needs no new answers.
+
+    Args:
+        answerer: the system to measure.
+        cases: what it is asked.
+        scorer: how answers are scored.
+        store: where answers are kept, by a hash of the model and the request.
+        on_record: called once per case, as soon as it is scored.
+        prices: the user's price sheet; the shipped one where None.
+
+    Raises:
+        ModelError: the model failed, or did not answer every request.
+        ScorerError: a user's scorer failed; it names the case. Answers so far are kept.
+        StoreError: answers cannot be read or kept.
+    """
+    requests = [answerer.request(case.messages) for case in cases]
+    keys = [answer_key(answerer.model, request) for request in requests]
+    price = price_of(answerer.model.name, prices)
+    places: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        places.setdefault(key, []).append(index)
+    records: dict[int, Record] = {}
+
+    def score(key: str, answer: Answer) -> None:
+        for index in places[key]:
+            records[index] = _record(cases[index], answer, scorer, price)
+            if on_record is not None:
+                on_record(records[index])
+
+    known = {key: _answer_from(value) for key, value in store.get_answers(list(places)).items()}
+    for key, answer in known.items():
+        score(key, answer)
+    missing = {key: requests[where[0]] for key, where in places.items() if key not in known}
+    _ask(answerer.model, missing, store, score)
+    return [records[index] for index in range(len(cases))]
+
+
+def answer_key(model: Model, request: Request) -> str:
+    """What an answer is kept under: a hash of the model's identity and everything that it was asked."""
+    return content_hash([model.identity, request.as_dict()])
+
+
+def answer_cost(answer: Answer, price: Price | None) -> float | None:
+    """US dollars that an answer cost; None where the model has no price."""
+    if price is None:
+        return None
+    fresh = answer.prompt_tokens - answer.shared_tokens
+    tokens = fresh * price.input + answer.shared_tokens * price.cached + answer.completion_tokens * price.output
+    return tokens / 1e6
+
+
+def _ask(
+    model: Model, missing: Mapping[str, Request], store: AnswerStore, score: Callable[[str, Answer], None]
+) -> None:
+    """Ask the model and keep each answer soon after it came, whatever happens next."""
+    if not missing:
+        return
+    keys = list(missing)
+    waiting: dict[str, dict[str, Any]] = {}
+    answered: set[str] = set()
+    flushed = time.monotonic()
+
+    def flush() -> None:
+        if waiting:
+            store.put_answers(dict(waiting))
+            waiting.clear()
+
+    try:
+        for index, answer in model.answer(list(missing.values())):
+            if not 0 <= index < len(keys) or keys[index] in answered:
+                raise _broken(model, f"it answered request {index} of {len(keys)} unasked or twice")
+            answered.add(keys[index])
+            waiting[keys[index]] = {"format": ANSWER_FORMAT} | asdict(answer)
+            if len(waiting) >= FLUSH_EVERY or time.monotonic() - flushed >= FLUSH_SECONDS:
+                flush()
+                flushed = time.monotonic()
+            score(keys[index], answer)
+    finally:
+        flush()
+    if len(answered) < len(keys):
+        raise _broken(model, f"it answered {len(answered)} of {len(keys)} requests")
+
+
+def _broken(model: Model, what: str) -> ModelError:
+    return ModelError(
+        f"{model.name} did not answer each request once: {what}",
+        why="every case must be answered, or rungs would be compared on different cases",
+        fix="run the command again; the answers so far are kept",
+    )
+
+
+def _answer_from(value: Mapping[str, Any]) -> Answer:
+    if value["format"] > ANSWER_FORMAT:
+        raise StoreError(
+            f"a kept answer has format {value['format']}; this luthier reads up to {ANSWER_FORMAT}",
+            fix="pip install -U luthier",
+        )
+    return Answer(**{name: part for name, part in value.items() if name != "format"})
+
+
+def _record(case: Example, answer: Answer, scorer: Scorer, price: Price | None) -> Record:
+    try:
+        scored = scorer.score(answer.text, case.output)
+    except ScorerError as error:
+        where = f"case {case.id} ({case.source})" if case.source.file else f"case {case.id}"
+        raise ScorerError(f"{where}: {error.what}", why=error.why, fix=error.fix, problems=error.problems) from error
+    return Record(
+        case=case.id,
+        answer=answer.text,
+        score=scored.value,
+        details=scored.details,
+        prompt_tokens=answer.prompt_tokens,
+        shared_tokens=answer.shared_tokens,
+        completion_tokens=answer.completion_tokens,
+        seconds=answer.seconds,
+        finish=answer.finish,
+        cost=answer_cost(answer, price),
+    )
