@@ -52,21 +52,30 @@ def test_broad_excepts_are_at_most_five() -> None:
     assert len(found) <= 5, found
 
 
+def _dangerous(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return bool(FORBIDDEN_IMPORTS & {alias.name.split(".")[0] for alias in node.names})
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").split(".")[0] in FORBIDDEN_IMPORTS
+    if isinstance(node, ast.Attribute):
+        return isinstance(node.value, ast.Name) and node.value.id == "torch" and node.attr in ("load", "save")
+    if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+        return not (isinstance(node.value, ast.Constant) and node.value.value is False)
+    return False
+
+
 def test_nothing_is_unpickled_and_no_remote_code_is_trusted() -> None:
-    found = []
-    for name, tree in _trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                if FORBIDDEN_IMPORTS & {module.split(".")[0] for module in modules}:
-                    found.append(f"{name}:{node.lineno}")
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
-                if node.attr in ("load", "save"):
-                    found.append(f"{name}:{node.lineno}")
-            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
-                if not (isinstance(node.value, ast.Constant) and node.value.value is False):
-                    found.append(f"{name}:{node.value.lineno}")
+    found = [
+        f"{name}:{getattr(node, 'lineno', 0)}" for name, tree in _trees() for node in ast.walk(tree) if _dangerous(node)
+    ]
     assert not found
+
+
+@pytest.mark.parametrize(
+    "line", ["import pickle", "from dill import loads", "torch.load('x')", "f(trust_remote_code=True)", "torch.save(1)"]
+)
+def test_the_check_for_dangerous_code_can_fail(line: str) -> None:
+    assert any(_dangerous(node) for node in ast.walk(ast.parse(line)))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)

@@ -32,7 +32,6 @@ def check(report: GateReport, name: str) -> Check:
 
 
 def test_a_good_system_passes_every_check(shop):
-    system = shop.system
     report = shop.gate()
     assert report.passed, [c for c in report.checks if not c.passed]
     assert [c.name for c in report.checks] == [
@@ -51,7 +50,7 @@ def test_a_good_system_passes_every_check(shop):
 
 @pytest.mark.parametrize("state", [State.OPEN, State.FALLS_SHORT])
 def test_a_rung_that_does_not_meet_the_bar_fails(shop, state):
-    system, records = shop.system, shop.records
+    records = shop.records
     behaviour = check(shop.gate(verdict=shop.verdict(records, state=state)), "behaviour")
     assert not behaviour.passed
     if state is State.OPEN:
@@ -59,7 +58,7 @@ def test_a_rung_that_does_not_meet_the_bar_fails(shop, state):
 
 
 def test_records_of_another_measurement_fail(shop):
-    system, records = shop.system, shop.records
+    records = shop.records
     wrong = [replace(records[0], score=0.0), *records[1:]]
     behaviour = check(shop.gate(records=wrong), "behaviour")
     assert not behaviour.passed and "not of one measurement" in behaviour.reason
@@ -68,7 +67,6 @@ def test_records_of_another_measurement_fail(shop):
 
 
 def test_a_rung_that_was_not_run_fails(shop):
-    system = shop.system
     behaviour = check(shop.gate(rung="fine-tune"), "behaviour")
     assert not behaviour.passed and "not measured" in behaviour.reason
 
@@ -85,7 +83,7 @@ def test_form_counts_invalid_answers(shop):
 
 
 def test_answers_that_are_cut_off_fail(shop):
-    system, records = shop.system, shop.records
+    records = shop.records
     cut = [replace(records[0], finish="length"), *records[1:]]
     found = check(shop.gate(records=cut), "length")
     assert not found.passed and "1 of 10 answers were cut off" in found.reason
@@ -93,7 +91,6 @@ def test_answers_that_are_cut_off_fail(shop):
 
 
 def test_changed_weights_need_a_measured_capability(shop):
-    system, records = shop.system, shop.records
     missing = check(shop.gate(trained=True), "capability")
     assert not missing.passed and "not measured again" in missing.reason
     kept = Measured((Family("arc", "kept"),), True, ())
@@ -148,20 +145,20 @@ def test_parity_uses_at_most_the_limit_and_only_measured_cases(shop):
 
 
 def test_no_compared_case_is_a_failure(shop):
-    system, records = shop.system, shop.records
     report = shop.gate(parity=shop.parity(cases=0))
     assert not check(report, "served requests").passed and not check(report, "served answers").passed
 
 
-def test_a_hosted_models_answers_are_reported_only(shop):
-    system = shop.system
-    parity = shop.parity(exact=False, tokens_compared=False, answer_differences=("a", "b"))
-    found = check(shop.gate(parity=parity), "served answers")
-    assert found.passed and "reported and not held against it" in found.reason and found.figure == 2
+def test_a_model_that_is_not_exact_may_differ_in_a_few_answers(shop):
+    few = shop.parity(exact=False, tokens_compared=False, answer_differences=("a", "b"))
+    found = check(shop.gate(parity=few), "served answers")
+    assert found.passed and "up to 20% may differ" in found.reason and found.figure == 2
+    many = shop.parity(exact=False, answer_differences=("a", "b", "c"))
+    assert not check(shop.gate(parity=many), "served answers").passed
+    assert not check(shop.gate(parity=shop.parity(answer_differences=("a",))), "served answers").passed
 
 
 def test_a_report_survives_saving_and_a_newer_one_is_refused(shop):
-    system = shop.system
     report = shop.gate()
     value = report.as_dict()
     assert GateReport.from_dict(value) == report

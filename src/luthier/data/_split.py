@@ -38,12 +38,13 @@ def split_examples(
     return _divide_rest(rest, examples, settings, cases)
 
 
-def groups_of(examples: Sequence[Example]) -> dict[str, str]:
+def groups_of(examples: Sequence[Example], *, near: Sequence[int] | None = None) -> dict[str, str]:
     """Component of every example, by id: rows that share a group, are equal or are near duplicates have the same.
 
-    A component is named by the smallest id in it, so that its name does not depend on the order of the rows.
+    A component is named by the smallest id in it, so that its name does not depend on the order of the rows. `near` are
+    the `near_duplicate_groups` of the inputs, where they are known already.
     """
-    numbers = _components(examples)
+    numbers = _components(examples, near)
     names: dict[int, str] = {}
     for number, example in zip(numbers, examples, strict=True):
         names[number] = min(names.get(number, example.id), example.id)
@@ -147,10 +148,10 @@ def _unique(examples: Iterable[Example]) -> list[Example]:
     return list({e.id: e for e in copies}.values())[::-1]
 
 
-def _components(examples: Sequence[Example]) -> list[int]:
+def _components(examples: Sequence[Example], near: Sequence[int] | None = None) -> list[int]:
     """Number of each row's component. Copies count too: a row that stands in two groups joins them."""
     components = Components(len(examples))
-    components.join_equal(near_duplicate_groups([e.input_text for e in examples]))
+    components.join_equal(near_duplicate_groups([e.input_text for e in examples]) if near is None else near)
     components.join_equal(e.group for e in examples)
     return [components.find(i) for i in range(len(examples))]
 

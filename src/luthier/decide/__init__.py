@@ -15,6 +15,8 @@ from luthier.decide._evidence import (
 )
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
 from luthier.decide._system import Lookup, Setup, System, read_setup
+from luthier.decide._rungs import draw_demonstrations, plain_system
+from luthier.decide._tuning import recipe_for, training_rows
 from luthier.decide._tuning import tuned as prepare_tuned
 from luthier.decide._verdict import compare, decide
 
@@ -40,9 +42,13 @@ __all__ = [
     "climb",
     "compare",
     "decide",
+    "draw_demonstrations",
+    "plain_system",
     "planned_rungs",
     "prepare_tuned",
     "read_setup",
+    "recipe_for",
     "rules_of",
     "silent",
+    "training_rows",
 ]

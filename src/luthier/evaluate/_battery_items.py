@@ -17,6 +17,7 @@ _Row = TypeVar("_Row")
 _QUESTION = "Question: {question}\nAnswer:"
 _PASSAGE = "{passage}\n\nQuestion: {question}\nAnswer:"
 _SENTENCE = "\n"  # gives the first word of a sentence something to follow, whatever the tokenizer puts first
+_SUM = "2 + 3 = 5\n9 - 4 = 5\n3 * 2 = 6\n14 + 8 = 22\n{text} ="  # shown how, a small model can do some sums
 _SUMS_SEED = 20
 
 
@@ -102,8 +103,8 @@ class _Share:
 
 
 _SHARES: Mapping[Size, _Share] = {
-    "quick": _Share(40, 60, 20, 60, 16, 16, 16, 6),
-    "full": _Share(96, 124, 52, 131, 44, 36, 52, 16),
+    "quick": _Share(40, 60, 20, 60, 16, 16, 16, 8),
+    "full": _Share(96, 124, 52, 120, 44, 36, 52, 16),
 }
 INSTRUCTION_TOKENS = 48
 REFUSAL_TOKENS = 24
@@ -195,7 +196,7 @@ def _minus_small(draw: random.Random) -> tuple[str, int]:
 
 
 def _times(draw: random.Random) -> tuple[str, int]:
-    a, b = draw.randint(2, 9), draw.randint(2, 10)
+    a, b = draw.randint(3, 12), draw.randint(3, 12)
     return f"{a} * {b}", a * b
 
 
@@ -218,7 +219,7 @@ def question_options(question: str, choices: Sequence[str]) -> tuple[Option, ...
 
 
 def _sum_choice(item: Sum) -> ChoiceItem:
-    options = tuple(Option(f"{item.text} =", f" {value}") for value in (item.value, *item.wrong))
+    options = tuple(Option(_SUM.format(text=item.text), f" {value}") for value in (item.value, *item.wrong))
     return ChoiceItem(item.text, options)
 
 

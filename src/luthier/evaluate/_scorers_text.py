@@ -22,7 +22,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_QUOTES = ("\"\"", "''", "``", "“”", "‘’", "«»", "**")
+_QUOTES = ('""', "''", "``", "“”", "‘’", "«»", "**")
 
 
 class ExactScorer:
@@ -263,7 +263,9 @@ class RougeScorer:
         """Whether ROUGE sees words in it: it knows only those of Latin letters and digits."""
         if re.search(r"[a-z0-9]", wanted.lower()):
             return None
-        return f"{_short(wanted)} holds no word that ROUGE can see (Latin letters and digits); score: {{kind: chrf}} can"
+        return (
+            f"{_short(wanted)} holds no word that ROUGE can see (Latin letters and digits); score: {{kind: chrf}} can"
+        )
 
 
 def fold_label(text: str) -> str:

@@ -56,6 +56,23 @@ def more_cases(
     return max(total - n, floor, 1), note
 
 
+def more_pairs(
+    differences: Sequence[float], groups: Sequence[str], *, margin: float, alpha: float
+) -> tuple[int | None, str]:
+    """How many more cases would show, with 80 % assurance, that a paired difference lies above -`margin`; and a note."""
+    n, sources = len(differences), len(set(groups))
+    units = grouped((np.asarray(differences) + 1) / 2, groups)
+    spread = 2 * pseudo_spread(units.weights, units.means, units.mean)
+    ahead = 2 * units.mean - 1 + margin
+    cap = max(5 * n, 300)
+    chance, total = normal_total(ahead, spread, sources, alpha, (n + cap) * sources / n)
+    if chance < HOPELESS:
+        return None, f"more cases will not rescue it: the chance that it is within the margin is {chance:.0%}"
+    if total is None:
+        return None, f"practically at the margin: more than {cap} more cases would be needed to tell"
+    return max(1, math.ceil(total * n / sources) - n), ""
+
+
 def binary_total(successes: int, n: int, bar: float, alpha: float, most: int) -> tuple[float, int | None]:
     """Chance that the proportion is above the bar, and the total of cases with 80 % assurance (None: over `most`).
 

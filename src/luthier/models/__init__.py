@@ -1,5 +1,50 @@
-"""What can answer: one Protocol, local transformers, OpenAI-compatible endpoints, a scripted fake; prices."""
+"""What can answer: one Protocol, local transformers, OpenAI-compatible endpoints, a scripted fake; prices.
+
+Importing this loads neither torch nor transformers; `LocalModel` is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from luthier.models._base import Answer, Constraint, Model, Price, Request
+from luthier.models._endpoint import EndpointModel
+from luthier.models._identity import adapter_hash, default_cache, folder_hash
+from luthier.models._load import load_folder, load_model
+from luthier.models._prices import cost_of, price_of
+from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
+from luthier.models._scripted import ScriptedModel
 
-__all__ = ["Answer", "Constraint", "Model", "Price", "Request"]
+if TYPE_CHECKING:
+    from luthier.models._local import LocalModel
+
+__all__ = [
+    "Answer",
+    "Constraint",
+    "EndpointModel",
+    "LocalModel",
+    "Model",
+    "Price",
+    "RenderedExample",
+    "Request",
+    "ScriptedModel",
+    "adapter_hash",
+    "cost_of",
+    "default_cache",
+    "end_of_turn",
+    "folder_hash",
+    "load_folder",
+    "load_model",
+    "price_of",
+    "render_example",
+    "render_prompt",
+    "stop_ids",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LocalModel":
+        from luthier.models._local import LocalModel
+
+        return LocalModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

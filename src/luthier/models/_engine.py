@@ -43,7 +43,7 @@ class Engine:
 
     def __init__(self, core: Any, stops: Sequence[int]) -> None:
         self.core, self.stops = core, tuple(stops)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entered where `batching` is first asked for inside a run
 
     @property
     def device(self) -> torch.device:

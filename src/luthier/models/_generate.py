@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -203,15 +204,12 @@ class _Masks(LogitsProcessor):  # type: ignore[misc]  # transformers is not type
         return scores
 
 
-class _own_settings:
+@contextmanager
+def _own_settings(core: Any) -> Iterator[None]:
     """The model's generation config put aside: `generate` would fill in its penalties wherever ours says nothing."""
-
-    def __init__(self, core: Any) -> None:
-        self._core = core
-
-    def __enter__(self) -> None:
-        self._before = self._core.generation_config
-        self._core.generation_config = GenerationConfig()
-
-    def __exit__(self, *_: object) -> None:
-        self._core.generation_config = self._before
+    before = core.generation_config
+    core.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        core.generation_config = before

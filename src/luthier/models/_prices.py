@@ -81,7 +81,9 @@ def _user_sheet(path: Path) -> _Sheet:
         return _Sheet.model_validate(content)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problems = [Problem(getattr(error, "problem", None) or str(error), path, None if mark is None else mark.line + 1)]
+        problems = [
+            Problem(getattr(error, "problem", None) or str(error), path, None if mark is None else mark.line + 1)
+        ]
     except ValidationError as error:
         problems = [
             Problem(f"{'.'.join(str(part) for part in e['loc']) or 'the sheet'}: {e['msg']}", path)

@@ -21,7 +21,10 @@ def token_logprobs(
     engine: Engine, sequences: Sequence[Sequence[int]], starts: Sequence[int]
 ) -> list[NDArray[np.float32]]:
     """Natural log-probability of each token from `start` on, given all before it; one array per sequence."""
-    items = [Item(tuple(s), own=len(s) - start + 1, logits=len(s) - start + 1) for s, start in zip(sequences, starts, strict=True)]
+    items = [
+        Item(tuple(s), own=len(s) - start + 1, logits=len(s) - start + 1)
+        for s, start in zip(sequences, starts, strict=True)
+    ]
     limits = engine.limits()
     found: dict[int, NDArray[np.float32]] = {}
     near = [i for i, item in enumerate(items) if engine.may_share(len(item.ids)) and item.logits <= limits.logits]

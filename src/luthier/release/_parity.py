@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from luthier.data import Example
 from luthier.evaluate import Record
-from luthier.models import Request
+from luthier.models import EndpointModel, Model, Request
 from luthier.release._chat import ChatBody, Refusal, SystemMessages, conversation, system_messages_in
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ class Parity:
     """What was compared on `cases` cases; the differences are ids of cases.
 
     `tokens_compared` is False for a hosted model, whose token ids nobody outside sees: there the conversations are
-    compared. `exact` is False where the same request may be answered differently (a hosted model, or 16-bit
-    arithmetic, whose rounding depends on what else is in the batch): differing answers are then reported, not held
-    against it.
+    compared. `exact` is False where the same request may now and then be answered differently: by a hosted model, or
+    in 16-bit arithmetic, whose rounding depends on what else is in the batch.
     """
 
     cases: int
@@ -110,11 +109,8 @@ def _same_request(measured: System, served: System, case: Example, request: Requ
     return ids == list(trained.ids[: trained.prompt_length])
 
 
-def _answers_exactly(model: Any) -> bool:
-    return bool(getattr(model, "exact", True))
-
-
-def parity_from(value: Mapping[str, Any]) -> Parity:
-    """The inverse of `dataclasses.asdict`."""
-    tuples = {name: tuple(value[name]) for name in ("request_differences", "answer_differences")}
-    return Parity(**{**value, **tuples})
+def _answers_exactly(model: Model) -> bool:
+    if isinstance(model, EndpointModel):
+        return False
+    module = getattr(model, "module", None)
+    return module is None or str(module.dtype) in ("torch.float32", "torch.float64")

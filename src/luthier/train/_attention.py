@@ -62,6 +62,7 @@ def tree_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     luthier_tree: Tree | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
@@ -77,6 +78,7 @@ def tree_attention(
         dropout: must be 0, for a shared prefix stands for many rows.
         sliding_window: a query sees this many positions, its own included.
         softcap: scores are squeezed into (-softcap, softcap) by tanh (Gemma 2).
+        s_aux: [heads], the score of a sink that takes attention and gives nothing (gpt-oss).
         luthier_tree: what `forward` was given.
         others: what other architectures pass on.
 
@@ -98,7 +100,10 @@ def tree_attention(
         path = (*piece.above, number)
         path_keys = torch.cat([keys[i] for i in path], dim=2) if piece.above else keys[number]
         path_values = torch.cat([values[i] for i in path], dim=2) if piece.above else values[number]
-        outputs.append(_attend(queries[number], path_keys, path_values, mask, scaling, softcap))
+        if softcap is None and s_aux is None:
+            outputs.append(_attend(queries[number], path_keys, path_values, mask, scaling))
+        else:
+            outputs.append(_attend_specially(queries[number], path_keys, path_values, mask, scaling, softcap, s_aux))
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
@@ -126,24 +131,42 @@ def why_no_tree(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, cap: float | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
     """Attention with the query heads that share a key head laid end to end: keys need not be repeated."""
     batch, heads, length, size = query.shape
     folded = query.reshape(batch, key.shape[1], -1, size)
-    if cap is None:
-        output = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
-    else:
-        scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
-        scores = (scores / cap).tanh() * cap + mask
-        exact = torch.promote_types(query.dtype, torch.float32)
-        output = scores.softmax(dim=-1, dtype=exact).to(query.dtype) @ value
+    output = torch.nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return output.reshape(batch, heads, length, value.shape[-1])
+
+
+def _attend_specially(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scaling: float | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """As `_attend`, step by step, for scores that fused kernels do not know."""
+    batch, heads, length, size = query.shape
+    folded = query.reshape(batch, key.shape[1], -1, size)
+    scores = folded @ key.transpose(2, 3) * (size**-0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
+    scores = scores + mask
+    if sinks is not None:
+        sink = sinks.to(scores.dtype).repeat_interleave(length).reshape(1, key.shape[1], -1, 1)
+        scores = torch.cat([scores, sink.expand(batch, -1, -1, -1)], dim=-1)
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(query.dtype, torch.float32)).to(query.dtype)
+    output = weights[..., : key.shape[2]] @ value
     return output.reshape(batch, heads, length, value.shape[-1])
 
 
 def _refuse(
     module: torch.nn.Module, query: Tensor, mask: Tensor | None, dropout: float, tree: Tree | None, others: dict[str, Any]
 ) -> None:
-    asked = sorted(n for n in ("s_aux", "position_bias", "cache", "head_mask") if others.get(n) is not None)
+    asked = sorted(n for n in ("position_bias", "cache", "head_mask") if others.get(n) is not None)
     reasons = {
         "the model does not hand the tree on to its attention": tree is None,
         "it makes an attention mask of its own": mask is not None,

@@ -19,7 +19,8 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from luthier.errors import TrainingError
-from luthier.models import LocalModel, quiet
+from luthier.models import LocalModel
+from luthier.models._quiet import quiet
 from luthier.train._files import write_tensors
 from luthier.train._recipe import Recipe
 
@@ -28,12 +29,33 @@ TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json",
 
 
 def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A fresh copy of the base on its device, in `dtype` and without dropout."""
+    """A fresh copy of the base on its device, in `dtype` and without dropout.
+
+    Raises:
+        TrainingError: the base is not a plain model that lies in a folder.
+    """
     from transformers import AutoModelForCausalLM
 
     with quiet():
-        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype, local_files_only=True)
-    return body.to(base.module.device).eval()
+        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base_folder(base), dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    return body.to(base.device).eval()  # type: ignore[arg-type]  # transformers types `to` for strings only
+
+
+def base_folder(base: LocalModel) -> Path:
+    """Where the base's own weights lie.
+
+    Raises:
+        TrainingError: it has none, or it has an adapter on it.
+    """
+    if base.folder is None or base.adapter is not None:
+        raise TrainingError(
+            f"{base.name} cannot be trained",
+            why="training starts from a plain model in a folder, not from one with an adapter or one in memory only",
+            fix="name the base itself, or merge the adapter into it first and name the merged folder",
+        )
+    return base.folder
 
 
 class Trainee:
@@ -123,7 +145,7 @@ def save_model(body: PreTrainedModel, folder: Path, base: LocalModel) -> None:
     with quiet():
         body.save_pretrained(folder)
     for pattern in TOKENIZER_FILES:
-        for file in sorted(base.folder.glob(pattern)):
+        for file in sorted(base_folder(base).glob(pattern)):
             shutil.copyfile(file, folder / file.name)
 
 

@@ -70,8 +70,7 @@ def sort_rows(
 ) -> tuple[list[EncodedRow], list[Problem]]:
     """Rows that can be trained on, as tokens, and the problems of those that cannot."""
     special = special_tokens(model.tokenizer)
-    longest = longest_sequence(model)
-    limit = min(n for n in (max_length, longest) if n is not None) if max_length or longest else None
+    limit = min(max_length or model.max_length, model.max_length)
     encoded: list[EncodedRow] = []
     problems: list[Problem] = []
     for row in rows:
@@ -81,13 +80,6 @@ def sort_rows(
         else:
             problems.append(Problem(f"row {row.id}: {result}", row.source or None))
     return encoded, problems
-
-
-def longest_sequence(model: LocalModel) -> int | None:
-    """The most positions the model was built for; None where its configuration does not say."""
-    config = model.module.config
-    value = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(value) if value else None
 
 
 def rounded_length(rows: Sequence[EncodedRow], step: int = 64) -> int:
@@ -105,7 +97,7 @@ def special_tokens(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
 
 
-def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: int | None) -> EncodedRow | str:
+def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: int) -> EncodedRow | str:
     """The row as tokens, or what is wrong with it."""
     if not row.output.strip():
         return "the answer is empty"
@@ -122,6 +114,6 @@ def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: i
         return "there is no prompt before the answer"
     if not rendered.end_is_label:
         return "the end of the turn is not learned, so the model would never learn to stop"
-    if limit is not None and len(rendered.ids) > limit:
+    if len(rendered.ids) > limit:
         return f"{len(rendered.ids)} tokens, more than the {limit} allowed: the answer would be cut off"
     return EncodedRow(row.id, row.source, tuple(rendered.ids), rendered.prompt_length)

@@ -69,7 +69,7 @@ def find_setting(
         TrainingError: the base itself gives no finite loss on the rows.
     """
     sample = _sample(rows)
-    device = base.module.device
+    device = base.device
     wanted = label_likelihoods(base.module, padded_batch(sample, device))
     if not torch.isfinite(wanted).all():
         raise TrainingError(

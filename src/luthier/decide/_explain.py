@@ -1,0 +1,218 @@
+"""The words of a verdict: the sentence, the reasons, what to do next, what would change it.
+
+What is shown (at the level of the decision) and what is only the best guess are never mixed: each reason says which.
+"""
+
+from __future__ import annotations
+
+from luthier.decide._cost import break_even, monthly
+from luthier.decide._evidence import RungEvidence, RungVerdict, State, VerdictKind, Warrant
+from luthier.decide._sentences import figures, listed, money, more, number
+from luthier.decide._standing import Standing
+from luthier.decide._warrant import missing_knowledge
+
+
+def sentence(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> str:
+    """The verdict in one line."""
+    if kind == "fix the data":
+        return f"Fix the data first: {listed(sorted(set(field.evidence.findings)))} would make any verdict worthless."
+    if rung is not None:
+        return _recommended(field, rung, warrant)
+    if kind == "no rung meets the bar":
+        return f"No rung meets {_bar(field)}: the best, {_best(field)}."
+    return f"Not enough evidence: {_lacking(field, warrant)}."
+
+
+def _recommended(field: Standing, rung: RungEvidence, warrant: Warrant) -> str:
+    meets = f"meets {_bar(field)}" if field.rules.bar is not None else _no_worse(field, rung)
+    end = f"fine-tuning is warranted: {warrant.reason}" if rung.trained else "fine-tuning is not warranted"
+    return f"{rung.rung} {meets}: {figures(field.verdict(rung))}; {end}."
+
+
+def _no_worse(field: Standing, rung: RungEvidence) -> str:
+    if field.best is None or rung is field.best:
+        return "is the best"
+    return f"is not worse than {field.best.rung} by {field.rules.margin:g}"
+
+
+def _lacking(field: Standing, warrant: Warrant) -> str:
+    meeting = [v for v in field.verdicts if v.state is State.MEETS]
+    open_ = [v for v in field.verdicts if v.state is State.OPEN]
+    waiting = [v for v in field.verdicts if v.state is State.NOT_RUN]
+    if meeting and field.rules.bar is not None:
+        first = meeting[0]
+        return f"{first.rung} meets {_bar(field)} ({figures(first)}), but {warrant.reason}"
+    if meeting:
+        return f"{meeting[0].rung} scores best among those compared ({figures(meeting[0])}), but {_unshown(field, warrant)}"
+    if open_:
+        first = open_[0]
+        return f"{first.rung} is open at {figures(first)}; {more(first)}"
+    if warrant.granted:
+        return f"{warrant.reason}, so fine-tuning is warranted, but it is not measured yet"
+    names = listed([v.rung for v in waiting])
+    return f"no measured rung meets {_bar(field)}, and {names} {'was' if len(waiting) == 1 else 'were'} not run"
+
+
+def _unshown(field: Standing, warrant: Warrant) -> str:
+    best = field.best
+    if best is not None and best.trained:
+        return warrant.reason
+    return "nothing costlier than the plain prompt is shown to beat it, and it is not shown to be as good"
+
+
+def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> tuple[str, ...]:
+    """Why: a line for every rung, then what the choice rests on."""
+    lines = [_reason(field, verdict) for verdict in field.verdicts]
+    if kind != "fix the data":
+        lines.append(f"fine-tuning is {'' if warrant.granted else 'not '}warranted: {warrant.reason}")
+    if rung is None and field.best is not None:
+        other = field.best_cheaper(field.best)
+        if other is not None:
+            lines.append(_paired(field, field.best, other))
+    if rung is not None:
+        lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
+        lines += _open_beside(field, rung)
+    return (*lines, *_knowledge(field))
+
+
+def _reason(field: Standing, verdict: RungVerdict) -> str:
+    if verdict.state is State.NOT_RUN:
+        return f"not run: {verdict.rung}" + (f" ({verdict.note})" if verdict.note else "")
+    after = f", settled after {verdict.answered} of {verdict.planned} cases" if verdict.settled_early else ""
+    if verdict.state is State.OPEN:
+        return f"best guess, not shown: {verdict.rung} scores {figures(verdict)}; {more(verdict)}"
+    if field.rules.bar is None:
+        return f"shown: {verdict.rung} is {verdict.note} ({figures(verdict)})"
+    bound = f"at least {verdict.low:.3f}" if verdict.state is State.MEETS else f"at most {verdict.high:.3f}"
+    return f"shown: {verdict.rung} {_state_words(verdict.state)} {_bar(field)}: {bound} ({figures(verdict)}{after})"
+
+
+def _state_words(state: State) -> str:
+    return "meets" if state is State.MEETS else "falls short of"
+
+
+def _paired(field: Standing, a: RungEvidence, b: RungEvidence) -> str:
+    found = field.comparison(a, b)
+    if found.test.startswith("none"):
+        return f"not compared: {a.rung} with {b.rung} ({found.test.removeprefix('none: ')})"
+    word = "shown" if found.low > 0 or found.high < 0 else "best guess, not shown"
+    return (
+        f"{word}: {a.rung} differs from {b.rung} by {found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}] "
+        f"on the same {found.n} cases"
+    )
+
+
+def _open_beside(field: Standing, rung: RungEvidence) -> list[str]:
+    beside = [field.verdict(other) for other in field.cheaper(rung) if field.state(other) is State.OPEN]
+    return [f"{v.rung} is cheaper and still open at {figures(v)}; {more(v)}" for v in beside]
+
+
+def _knowledge(field: Standing) -> list[str]:
+    lines = []
+    missing = missing_knowledge(field)
+    if missing is not None:
+        lines.append(
+            f"shown: what is missing is knowledge, for {missing.retrieval.rung} beats {missing.closed.rung} by at least "
+            f"{missing.gained:.2f}; documents can be kept current, weights cannot"
+        )
+    known = field.evidence.knowledge or {}
+    if missing is None and known.get("kind") == "knowledge":
+        share = f" in {known['novel_rows']:.0%} of the training rows" if "novel_rows" in known else ""
+        lines.append(
+            f"best guess, not shown: knowledge is missing, for answers hold words that no prompt gives{share}; "
+            "where these are facts, documents are their place"
+        )
+    return lines
+
+
+def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> tuple[str, ...]:
+    """What to do next, with what to type."""
+    if kind == "fix the data":
+        return ("see what is wrong: luthier check", "write a corrected copy: luthier check --fix")
+    if rung is not None:
+        lines = ["check it and put it in service: luthier validate, then luthier release promote"]
+        beside = [field.verdict(o) for o in field.cheaper(rung) if field.state(o) is State.OPEN]
+        return (*lines, *(f"to find out whether {v.rung} is enough: {_collect(v)}" for v in beside))
+    return tuple(_next_steps(field, kind, warrant))
+
+
+def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:
+    lines = []
+    if warrant.granted and any(not rung.scores for rung in field.trained):
+        lines.append("fine-tune and measure it on the same cases: luthier tune, then luthier decide")
+    lines += [f"{v.rung}: {_collect(v)}" for v in field.verdicts if v.state is State.OPEN]
+    lines += [f"{v.rung} was not run: {v.note or 'luthier decide'}" for v in _idle(field)]
+    known = field.evidence.knowledge or {}
+    if known.get("kind") in ("knowledge", "mixed") and all(r.method != "retrieval" for r in field.evidence.rungs):
+        lines.append("if facts are missing, give the documents that hold them: documents: in luthier.yaml")
+    if kind == "no rung meets the bar":
+        lines.append("try a stronger base (base: in luthier.yaml), more or better examples, or a lower bar")
+    if field.rules.bar is None:
+        lines.append("say how good is good enough: bar: in luthier.yaml")
+    return lines
+
+
+def _idle(field: Standing) -> list[RungVerdict]:
+    return [v for v in field.verdicts if v.state is State.NOT_RUN and not v.method.startswith("fine-tune")]
+
+
+def _collect(verdict: RungVerdict) -> str:
+    if verdict.answered < verdict.planned:
+        return f"{more(verdict)}: luthier decide"
+    if verdict.more_cases is None:
+        return verdict.note
+    return f"add about {verdict.more_cases:,} more test cases, then luthier decide"
+
+
+def flips(field: Standing, rung: RungEvidence | None) -> tuple[str, ...]:
+    """What would change the verdict: another bar, another volume, more cases."""
+    return (*_bar_flips(field, rung), *_cost_flips(field, rung), *_case_flips(field, rung))
+
+
+def _bar_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
+    if field.rules.bar is None:
+        return []
+    lines = []
+    if rung is not None and (low := field.verdict(rung).low) is not None:
+        lines.append(f"bar: {rung.rung} would meet any bar up to {_floor(low)}, not more")
+    others = field.evidence.rungs if rung is None else field.cheaper(rung)
+    for other in others:
+        verdict = field.verdict(other)
+        if verdict.state in (State.OPEN, State.FALLS_SHORT) and verdict.low is not None and verdict.low >= 0.01:
+            lines.append(f"bar: {other.rung} would meet a bar of {_floor(verdict.low)}")
+    return lines
+
+
+def _cost_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
+    lines = []
+    for other in field.evidence.rungs:
+        if rung is None or other is rung or field.state(other) is not State.MEETS:
+            continue
+        volume = break_even(rung.cost, other.cost)
+        if volume is not None:
+            lines.append(f"volume: above {volume:,.0f} requests a month {other.rung} would cost less within a year")
+        here, there = monthly(rung.cost), monthly(other.cost)
+        if here is not None and there is not None:
+            lines.append(f"cost: {money(here)} a month for {rung.rung}, {money(there)} for {other.rung}")
+    return lines
+
+
+def _case_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
+    others = field.evidence.rungs if rung is None else field.cheaper(rung)
+    verdicts = [field.verdict(other) for other in others if field.state(other) is State.OPEN]
+    return [f"cases: {v.rung} is open; {more(v)}" for v in verdicts if v.more_cases is not None]
+
+
+def _bar(field: Standing) -> str:
+    return "the bar" if field.rules.bar is None else number(field.rules.bar)
+
+
+def _best(field: Standing) -> str:
+    if field.best is None:
+        return "none, was measured"
+    return f"{field.best.rung}, reaches {figures(field.verdict(field.best))}"
+
+
+def _floor(value: float) -> str:
+    """Two decimals, rounded down: a bar that is still met."""
+    return f"{int(value * 100) / 100:.2f}"

@@ -1,0 +1,190 @@
+"""Where every rung stands, and which paired comparisons a verdict may rest on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from luthier.decide._cost import monthly
+from luthier.decide._evidence import Comparison, Evidence, Rules, RungEvidence, RungVerdict, State
+from luthier.errors import EvidenceError
+from luthier.evaluate import adequacy_state, better_by, bounds, compare, display_interval, more_pairs
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The rungs in cost order with their states. Everything here is computed from rules and evidence alone.
+
+    Every planned rung has the same share of the error budget, run or not (Bonferroni; with "stop at the first rung that
+    meets" nothing sharper is valid), for each statement about it.
+    """
+
+    rules: Rules
+    evidence: Evidence
+
+    @property
+    def alpha_each(self) -> float:
+        """The error budget of one rung."""
+        return self.rules.alpha / len(self.evidence.rungs)
+
+    @cached_property
+    def verdicts(self) -> tuple[RungVerdict, ...]:
+        """One for every planned rung."""
+        if self.rules.bar is not None:
+            return tuple(self._against_bar(rung, self.rules.bar) for rung in self.evidence.rungs)
+        return tuple(self._against_best(rung) for rung in self.evidence.rungs)
+
+    def state(self, rung: RungEvidence) -> State:
+        """The state of a rung."""
+        return self.verdict(rung).state
+
+    def verdict(self, rung: RungEvidence) -> RungVerdict:
+        """The figures of a rung."""
+        return self.verdicts[self.evidence.rungs.index(rung)]
+
+    @property
+    def measured(self) -> tuple[RungEvidence, ...]:
+        """The rungs that answered anything."""
+        return tuple(rung for rung in self.evidence.rungs if rung.scores)
+
+    @property
+    def trained(self) -> tuple[RungEvidence, ...]:
+        """The planned fine-tuned rungs."""
+        return tuple(rung for rung in self.evidence.rungs if rung.trained)
+
+    @cached_property
+    def best(self) -> RungEvidence | None:
+        """The measured rung with the highest mean; with no bar only among those that answered every case."""
+        whole = len(self.evidence.cases)
+        field = [r for r in self.measured if self.rules.bar is not None or len(r.scores) == whole]
+        return max(field, key=lambda rung: math.fsum(rung.scores) / len(rung.scores), default=None)
+
+    def cheaper(self, rung: RungEvidence) -> tuple[RungEvidence, ...]:
+        """The rungs before this one in the order of cost."""
+        return self.evidence.rungs[: self.evidence.rungs.index(rung)]
+
+    def cheaper_untrained(self, rung: RungEvidence) -> tuple[RungEvidence, ...]:
+        """Those of them that are not fine-tuned."""
+        return tuple(other for other in self.cheaper(rung) if not other.trained)
+
+    def best_cheaper(self, rung: RungEvidence) -> RungEvidence | None:
+        """The cheaper, not fine-tuned rung with the highest mean."""
+        field = [other for other in self.cheaper_untrained(rung) if other.scores]
+        return max(field, key=lambda other: math.fsum(other.scores) / len(other.scores), default=None)
+
+    def better_by(self, a: RungEvidence, b: RungEvidence) -> float:
+        """A lower bound, at the level of one rung, of how much better `a` is than `b`; -1 where nothing is known."""
+        if not a.scores or not b.scores:
+            return -1.0
+        return better_by(a.scores, b.scores, self.evidence.groups, binary=self.evidence.binary, alpha=self.alpha_each)
+
+    def margin_worth(self, dearer: RungEvidence, cheaper: RungEvidence) -> float:
+        """How much better a fine-tuned rung must be: the task's margin, or anything at all where it costs no more."""
+        costs = monthly(dearer.cost), monthly(cheaper.cost)
+        return 0.0 if costs[0] is not None and costs[1] is not None and costs[0] <= costs[1] else self.rules.margin
+
+    def comparison(self, a: RungEvidence, b: RungEvidence) -> Comparison:
+        """`a` against `b`, with a 95 % interval."""
+        found = compare(a.scores, b.scores, self.evidence.groups, binary=self.evidence.binary, alpha=0.025)
+        return Comparison(a.rung, b.rung, found.n, found.difference, found.low, found.high, found.p, found.test)
+
+    def comparisons(self, winner: RungEvidence | None) -> tuple[Comparison, ...]:
+        """Neighbours; each fine-tuned rung and its best cheaper one; the recommended rung and every cheaper one."""
+        measured = self.measured
+        pairs = list(zip(measured[1:], measured[:-1], strict=True))
+        pairs += [(rung, other) for rung in self.trained if rung.scores and (other := self.best_cheaper(rung))]
+        if winner is not None:
+            pairs += [(winner, other) for other in self.cheaper(winner) if other.scores]
+        return tuple(self.comparison(a, b) for i, (a, b) in enumerate(pairs) if (a, b) not in pairs[:i])
+
+    def _against_bar(self, rung: RungEvidence, bar: float) -> RungVerdict:
+        if not rung.scores:
+            return _not_run(rung, len(self.evidence.cases))
+        found = adequacy_state(
+            rung.scores, self.evidence.groups, bar=bar, alpha=self.alpha_each, binary=self.evidence.binary
+        )
+        return RungVerdict(
+            rung=rung.rung,
+            method=rung.method,
+            state=State(found.state),
+            answered=found.answered,
+            planned=found.planned,
+            mean=found.mean,
+            low=found.low,
+            high=found.high,
+            display_low=found.display_low,
+            display_high=found.display_high,
+            p=found.p,
+            more_cases=found.more_cases,
+            note=found.note,
+            settled_early=found.state != "open" and found.answered < found.planned,
+        )
+
+    def _against_best(self, rung: RungEvidence) -> RungVerdict:
+        """Non-inferiority to the best rung within the margin, on paired differences."""
+        groups, binary, whole = self.evidence.groups, self.evidence.binary, len(self.evidence.cases)
+        if not rung.scores:
+            return _not_run(rung, whole)
+        low, high = bounds(rung.scores, groups, alpha=self.alpha_each, binary=binary)
+        display = display_interval(rung.scores, groups, binary=binary)
+        state, more, note = State.OPEN, whole - len(rung.scores), f"{len(rung.scores)} of {whole} cases are answered"
+        if self.best is not None and len(rung.scores) == whole:
+            state, more, note = self._against(rung, self.best)
+        return RungVerdict(
+            rung=rung.rung,
+            method=rung.method,
+            state=state,
+            answered=len(rung.scores),
+            planned=whole,
+            mean=math.fsum(rung.scores) / len(rung.scores),
+            low=low,
+            high=high,
+            display_low=display[0],
+            display_high=display[1],
+            p=None,
+            more_cases=more,
+            note=note,
+        )
+
+    def _against(self, rung: RungEvidence, best: RungEvidence) -> tuple[State, int | None, str]:
+        if rung is best:
+            return State.MEETS, None, "the best measured"
+        groups, margin = self.evidence.groups, self.rules.margin
+        found = compare(rung.scores, best.scores, groups, binary=self.evidence.binary, alpha=self.alpha_each)
+        if not found.usable:
+            return State.OPEN, None, found.test
+        if found.low >= -margin:
+            return State.MEETS, None, f"not worse than {best.rung} by {margin:g}"
+        if found.high < -margin:
+            return State.FALLS_SHORT, None, f"worse than {best.rung} by more than {margin:g}"
+        differences = [a - b for a, b in zip(rung.scores, best.scores, strict=True)]
+        more, note = more_pairs(differences, groups, margin=margin, alpha=self.alpha_each)
+        return State.OPEN, more, note
+
+
+def standing(rules: Rules, evidence: Evidence) -> Standing:
+    """The standing, after a check that the evidence is consistent.
+
+    Raises:
+        EvidenceError: no cases, no rungs, rungs of the same name, or more scores than cases.
+    """
+    wrong = ""
+    names = [rung.rung for rung in evidence.rungs]
+    if not evidence.cases or not names:
+        wrong = "there are no test cases" if names else "there are no rungs"
+    elif len(evidence.groups) != len(evidence.cases):
+        wrong = f"{len(evidence.groups)} groups for {len(evidence.cases)} cases"
+    elif len(set(names)) < len(names):
+        wrong = "two rungs have the same name"
+    elif any(len(rung.scores) > len(evidence.cases) for rung in evidence.rungs):
+        wrong = "a rung has more scores than there are cases"
+    if wrong:
+        raise EvidenceError(f"no verdict can be computed: {wrong}", fix="measure again: luthier decide")
+    return Standing(rules, evidence)
+
+
+def _not_run(rung: RungEvidence, cases: int) -> RungVerdict:
+    return RungVerdict(
+        rung.rung, rung.method, State.NOT_RUN, 0, cases, None, None, None, None, None, None, note=rung.skipped
+    )

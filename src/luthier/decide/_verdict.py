@@ -1,0 +1,127 @@
+"""The verdict: what the evidence supports. Pure: the same rules and evidence always give the same verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
+from luthier.decide._explain import advice, flips, reasons, sentence
+from luthier.decide._standing import Standing, standing
+from luthier.decide._warrant import teaches_facts, warrant_for
+from luthier.spec import MethodName
+
+MAX_OPENINGS = 3  # after that many looks at the same cases, figures on them are exploratory: SCIENCE A0
+
+_KINDS: dict[MethodName, VerdictKind] = {
+    "prompt": "prompt",
+    "few-shot": "few-shot",
+    "few-shot nearest": "few-shot",
+    "constrained": "constrain",
+    "retrieval": "retrieve",
+    "fine-tune": "fine-tune",
+    "fine-tune + retrieval": "fine-tune + retrieve",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kind of verdict, the recommended rung if there is one, and whether fine-tuning is warranted."""
+
+    kind: VerdictKind
+    rung: RungEvidence | None
+    warrant: Warrant
+
+
+def decide(rules: Rules, evidence: Evidence) -> Verdict:
+    """The verdict on the evidence under the rules that were fixed before looking.
+
+    Every rung is tested against the bar (or, without one, for being no worse than the best by the margin) with an equal
+    share of `alpha`; the cheapest that meets it is recommended. A fine-tuned rung is recommended only with a warrant.
+
+    Raises:
+        EvidenceError: the evidence is not consistent: no cases, no rungs, or more scores than cases.
+    """
+    field = standing(rules, evidence)
+    choice = choose(field)
+    explained = (field, choice.kind, choice.rung, choice.warrant)
+    return Verdict(
+        kind=choice.kind,
+        rung=None if choice.rung is None else choice.rung.rung,
+        sentence=sentence(*explained),
+        reasons=reasons(*explained) + _exploratory(evidence),
+        advice=advice(*explained),
+        flips=flips(field, choice.rung),
+        rungs=field.verdicts,
+        comparisons=field.comparisons(choice.rung),
+        warrant=choice.warrant,
+        bar=rules.bar,
+        alpha_each=field.alpha_each,
+        answers_saved=answers_saved(field),
+        exploratory=evidence.openings > MAX_OPENINGS,
+    )
+
+
+def choose(field: Standing) -> Choice:
+    """The cheapest rung that meets the bar and may be recommended, or what stands in the way."""
+    if field.evidence.findings:
+        return Choice("fix the data", None, Warrant(False, "the data have to be fixed first"))
+    refused: list[Warrant] = []
+    for rung in field.evidence.rungs:
+        if field.state(rung) is not State.MEETS or not _worth_its_cost(field, rung):
+            continue
+        if not rung.trained:
+            return Choice(_KINDS[rung.method], rung, Warrant(False, f"{rung.rung} is enough"))
+        warrant = warrant_for(field, rung)
+        if warrant.granted:
+            return Choice(_KINDS[rung.method], rung, warrant)
+        refused.append(warrant)
+    return _nothing(field, refused)
+
+
+def _nothing(field: Standing, refused: list[Warrant]) -> Choice:
+    """No rung can be recommended: because the evidence is not enough, or because none is good enough."""
+    warrant = refused[0] if refused else _standing_warrant(field)
+    unsettled = [r for r in field.evidence.rungs if field.state(r) in (State.OPEN, State.NOT_RUN)]
+    if refused or unsettled or field.rules.bar is None:
+        return Choice("not enough evidence", None, warrant)
+    return Choice("no rung meets the bar", None, warrant)
+
+
+def _standing_warrant(field: Standing) -> Warrant:
+    """The warrant for the first fine-tuned rung that has not been shown to fall short."""
+    if not field.trained:
+        return Warrant(
+            False, "no fine-tuned rung is possible here: the base is hosted, or the task's methods leave it out"
+        )
+    ahead = [rung for rung in field.trained if field.state(rung) is not State.FALLS_SHORT]
+    if not ahead:
+        return Warrant(False, "every fine-tuned rung falls short as well")
+    return next(
+        (w for rung in ahead if (w := warrant_for(field, rung)).granted),
+        warrant_for(field, ahead[0]),
+    )
+
+
+def _worth_its_cost(field: Standing, rung: RungEvidence) -> bool:
+    """Without a bar a rung costlier than the plain prompt must be shown to beat it; with one, meeting it is enough."""
+    if teaches_facts(field, rung):
+        return False
+    plain = next((r for r in field.measured if r.method == "prompt"), None)
+    if field.rules.bar is not None or plain is None or rung is plain:
+        return True
+    return field.better_by(rung, plain) > 0
+
+
+def answers_saved(field: Standing) -> int:
+    """Answers that were not needed: of rungs settled early, and of planned rungs that were not run."""
+    spared = (v.planned - v.answered for v in field.verdicts if v.settled_early or v.state is State.NOT_RUN)
+    return sum(spared)
+
+
+def _exploratory(evidence: Evidence) -> tuple[str, ...]:
+    if evidence.openings <= MAX_OPENINGS:
+        return ()
+    return (
+        f"exploratory: the test cases were opened {evidence.openings} times with different ladders, so that the best of "
+        "many tries may look better than it is; confirm on fresh cases",
+    )

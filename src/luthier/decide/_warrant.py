@@ -1,0 +1,88 @@
+"""May this be fine-tuned? The rule, and what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from luthier.decide._evidence import RungEvidence, State, Warrant
+from luthier.decide._sentences import listed, number
+from luthier.decide._standing import Standing
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What the rungs show about missing knowledge: documents helped, and plain fine-tuning did not make up for them."""
+
+    retrieval: RungEvidence
+    closed: RungEvidence
+    gained: float
+
+
+def missing_knowledge(standing: Standing) -> Missing | None:
+    """The retrieval rung, when it is shown to be better than the best rung without documents or training."""
+    retrieval = next((r for r in standing.measured if r.method == "retrieval"), None)
+    closed = [r for r in standing.measured if not r.trained and r.method != "retrieval"]
+    if retrieval is None or not closed:
+        return None
+    best = max(closed, key=lambda rung: sum(rung.scores) / len(rung.scores))
+    gained = standing.better_by(retrieval, best)
+    return Missing(retrieval, best, gained) if gained > 0 else None
+
+
+def teaches_facts(standing: Standing, rung: RungEvidence) -> bool:
+    """Whether a plain fine-tune stands where knowledge is missing: then it must be shown to beat retrieval."""
+    missing = missing_knowledge(standing) if rung.method == "fine-tune" else None
+    return missing is not None and standing.better_by(rung, missing.retrieval) <= 0
+
+
+def warrant_for(standing: Standing, rung: RungEvidence) -> Warrant:
+    """Whether fine-tuning to this rung is warranted.
+
+    It is when every cheaper rung is shown to fall short; or when the rung meets the bar and is shown to beat, paired,
+    every cheaper rung that does not fall short, by more than the margin (by anything at all where it costs no more a
+    month, training spread over a year). Each of these statements has the error budget of one rung, so that with K rungs
+    a warrant that is not due has a chance of at most alpha.
+    """
+    cheaper = standing.cheaper_untrained(rung)
+    if teaches_facts(standing, rung):
+        return Warrant(False, "what is missing is knowledge, and plain fine-tuning is not shown to beat retrieval")
+    if not cheaper:
+        return Warrant(False, "no cheaper rung is planned, so nothing shows that a cheaper one falls short")
+    if standing.rules.bar is None:
+        return _without_bar(standing, rung, cheaper)
+    left = [other for other in cheaper if standing.state(other) is not State.FALLS_SHORT]
+    bar = number(standing.rules.bar)
+    if not left:
+        return Warrant(True, f"every cheaper rung falls short of {bar}")
+    meeting = [other.rung for other in left if standing.state(other) is State.MEETS]
+    if meeting:
+        return Warrant(False, f"{meeting[0]} meets {bar} and is cheaper")
+    if standing.state(rung) is State.MEETS:
+        beaten = [other for other in left if _worth(standing, rung, other)]
+        if len(beaten) == len(left):
+            return Warrant(True, f"{rung.rung} meets {bar} and beats {_ahead(standing, rung, left)}, paired")
+    return Warrant(False, f"it is not shown that {listed([o.rung for o in left])} {_falls(left)} short of {bar}")
+
+
+def _without_bar(standing: Standing, rung: RungEvidence, cheaper: tuple[RungEvidence, ...]) -> Warrant:
+    if not rung.scores:
+        return Warrant(
+            False, "without a bar no rung falls short of one; set `bar:`, or measure the fine-tuned rung too"
+        )
+    left = [other for other in cheaper if not _worth(standing, rung, other)]
+    if not left:
+        return Warrant(True, f"{rung.rung} beats {_ahead(standing, rung, cheaper)}, paired")
+    names = listed([other.rung for other in left])
+    return Warrant(False, f"{rung.rung} is not shown to beat {names} by more than {standing.rules.margin:g}")
+
+
+def _worth(standing: Standing, rung: RungEvidence, other: RungEvidence) -> bool:
+    return standing.better_by(rung, other) > standing.margin_worth(rung, other)
+
+
+def _ahead(standing: Standing, rung: RungEvidence, others: list[RungEvidence] | tuple[RungEvidence, ...]) -> str:
+    return listed([f"{other.rung} by at least {standing.better_by(rung, other):.2f}" for other in others])
+
+
+def _falls(rungs: list[RungEvidence]) -> str:
+    return "falls" if len(rungs) == 1 else "fall"

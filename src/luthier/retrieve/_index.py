@@ -1,0 +1,169 @@
+"""The index: a folder of plain files, searched exactly.
+
+    index.json           format, identity, embedder, hash of each other file
+    items.jsonl          key, title and text, sorted by key
+    words/               BM25 (bm25s arrays and vocabulary)
+    vectors.safetensors  float32 [items, d], rows as in items.jsonl; only where an embedder was given
+
+No file holds a path, a time or a random name: the same items give the same bytes, and a copy gives the same hits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data import content_hash
+from luthier.errors import Problem, RetrievalError, StoreError
+from luthier.retrieve._embed import Embedder, Vectors
+from luthier.retrieve._items import Hit, IndexItem, well_formed
+from luthier.retrieve._lexical import LexicalIndex
+from luthier.store import hash_folder, new_folder, read_json, write_json, write_text_atomic
+
+FORMAT = 1
+FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009)
+QUERIES_AT_ONCE = 64  # bounds the memory of queries × items
+DIGITS = 6  # cosines are compared to this many decimals: beyond it lies rounding noise, and equal texts must tie
+
+Mode = Literal["lexical", "dense", "hybrid"]
+
+
+class Index:
+    """Items that can be searched. Made by `build_index`, opened by `Index.open`; safe to use from any thread."""
+
+    def __init__(
+        self,
+        items: Sequence[IndexItem],
+        lexical: LexicalIndex,
+        vectors: Vectors | None,
+        embedder: Embedder | None,
+        about: dict[str, Any],
+    ) -> None:
+        self.items = tuple(items)
+        self._lexical = lexical
+        self._vectors = None if vectors is None else vectors.astype(np.float64)
+        self._embedder = embedder
+        self._about = about
+
+    @classmethod
+    def open(cls, folder: Path, embedder: Embedder | None = None) -> Index:
+        """Opens an index; every file is checked against its hash.
+
+        Args:
+            folder: what `build_index` made, or a copy of it.
+            embedder: the one it was built with; without it only `lexical` can be searched.
+
+        Raises:
+            RetrievalError: not an index, damaged, made by a newer luthier or with another embedder.
+        """
+        about = _checked_about(folder)
+        if embedder is not None and about["embedder"] is not None and about["embedder"]["identity"] != embedder.identity:
+            raise RetrievalError(
+                f"{folder} was built with another embedder ({about['embedder']['name']}) than {embedder.name}",
+                why="vectors of two embedders cannot be compared",
+                fix="open it with the embedder it was built with, or build it again",
+            )
+        lines = (folder / "items.jsonl").read_text(encoding="utf-8").split("\n")
+        items = [IndexItem(**json.loads(line)) for line in lines if line]
+        lexical = LexicalIndex.load(folder / "words", len(items))
+        return cls(items, lexical, _load_vectors(folder), embedder, about)
+
+    @property
+    def identity(self) -> str:
+        """Content hash of the items, the way they are searched, and the embedder; the same in every copy."""
+        return str(self._about["identity"])
+
+    @property
+    def embedder_name(self) -> str | None:
+        """The name of the embedder it was built with, for `load_embedder`; None where it has no vectors."""
+        return None if self._about["embedder"] is None else str(self._about["embedder"]["name"])
+
+    def search(self, query: str, k: int, *, mode: Mode = "hybrid") -> list[Hit]:
+        """The best `k` items, best first, ties in order of their keys; the same alone and in `search_many`.
+
+        Args:
+            query: any text; it is not a query language.
+            k: how many at most. `lexical` gives only items that share a word with the query.
+            mode: BM25, cosine of the embeddings, or both, fused by reciprocal ranks.
+
+        Raises:
+            RetrievalError: k < 1, or vectors are wanted and the index or the embedder is missing.
+        """
+        return self.search_many([query], k, mode=mode)[0]
+
+    def search_many(self, queries: Sequence[str], k: int, *, mode: Mode = "hybrid") -> list[list[Hit]]:
+        """As `search` for each query."""
+        if k < 1:
+            raise RetrievalError(f"{k} hits cannot be asked for", fix="ask for k ≥ 1")
+        hits: list[list[Hit]] = []
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            some = queries[start : start + QUERIES_AT_ONCE]
+            cosines = None if mode == "lexical" else self._cosines(some)
+            for row, query in enumerate(some):
+                words = None if mode == "dense" else self._lexical.scores(query)
+                hits.append(self._best(k, words, None if cosines is None else cosines[row]))
+        return hits
+
+    def _best(self, k: int, words: NDArray[np.float32] | None, cosines: NDArray[np.float64] | None) -> list[Hit]:
+        """Items are sorted by key, so a stable sort by score leaves ties in order of their keys."""
+        if words is None or cosines is None:
+            scores = np.asarray(cosines if words is None else words, np.float64)
+            wanted = len(self.items) if words is None else int((scores > 0).sum())
+        else:
+            scores = _reciprocal_ranks(cosines) + np.where(words > 0, _reciprocal_ranks(words), 0.0)
+            wanted = len(self.items)
+        best = np.argsort(-scores, kind="stable")[: min(k, wanted)]
+        return [self._hit(int(place), float(scores[place])) for place in best]
+
+    def _hit(self, place: int, score: float) -> Hit:
+        item = self.items[place]
+        return Hit(item.key, item.text, score, item.title)
+
+    def _cosines(self, queries: Sequence[str]) -> NDArray[np.float64]:
+        """[queries, items]. Each query is embedded alone, so that its hits do not depend on the others."""
+        if self._vectors is None or self._embedder is None:
+            missing = "was built without an embedder" if self._vectors is None else "was opened without its embedder"
+            raise RetrievalError(
+                f"this index {missing}: it cannot be searched by meaning",
+                fix='search it with mode="lexical", or give build_index and Index.open an embedder',
+            )
+        embedded = {query: self._embedder.embed_query(query) for query in dict.fromkeys(queries)}
+        wanted = np.stack([embedded[query] for query in queries]).astype(np.float64)
+        # Adding 0 turns -0.0 into 0.0.
+        return np.round(wanted @ self._vectors.T, DIGITS) + 0.0
+
+
+def build_index(items: Sequence[IndexItem], folder: Path, *, embedder: Embedder | None) -> Index:
+    """Builds an index of `items` in `folder`, whole or not at all; one that is there already is opened instead.
+
+    Raises:
+        RetrievalError: no items, two with one key, or text that UTF-8 cannot hold.
+        DiskFullError: no room; what was in `folder` is untouched.
+    """
+    ordered = sorted(items, key=lambda item: item.key)
+    _check_items(ordered)
+    identity = _identity(ordered, embedder)
+    if (existing := _existing(folder, identity)) is not None:
+        return Index.open(existing, embedder)
+    texts = [item.searched for item in ordered]
+    vectors = None if embedder is None else embedder.embed(texts)
+    with new_folder(folder) as building:
+        lines = [json.dumps({"key": i.key, "title": i.title, "text": i.text}, ensure_ascii=False) for i in ordered]
+        write_text_atomic(building / "items.jsonl", "".join(f"{line}\n" for line in lines))
+        LexicalIndex.build(texts).save(building / "words")
+        if vectors is not None:
+            _save_vectors(building, vectors)
+        about = {
+            "format": FORMAT,
+            "identity": identity,
+            "content": hash_folder(building),
+            "embedder": None if embedder is None else {"name": embedder.name, "identity": embedder.identity},
+        }
+        write_json(building / "index.json", about)
+    return Index.open(folder, embedder)
