@@ -37,13 +37,14 @@ def snips(out: Path, data: Path, bar: float) -> dict:
     records = [json.loads(row["completion"]) for row in train]
     intents = sorted({record["intent"] for record in records})
     slots = sorted({slot for record in records for slot in record["slots"]})
+    text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}  # a few rows name two
     schema = {
         "type": "object",
         "properties": {
             "intent": {"enum": intents},
             "slots": {
                 "type": "object",
-                "properties": {slot: {"type": "string"} for slot in slots},
+                "properties": {slot: text for slot in slots},
                 "additionalProperties": False,
             },
         },

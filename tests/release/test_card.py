@@ -54,7 +54,7 @@ def test_the_card_of_a_fine_tune_without_a_warrant(shop):
     assert header_of(card)["library_name"] == "peft" and header_of(card)["base_model_relation"] == "adapter"
     assert header_of(card)["tags"] == ["luthier", "fine-tune-retrieval", "lora"]
     assert "| arc_easy (accuracy) | 0.500 | 0.480 | -0.020 [-0.060, –] | 100 | kept |" in card
-    assert "**not granted** (few-shot is open); trained all the same: the boss | wants it" in card
+    assert "**not granted** (few-shot is open); trained all the same. The reason given: the boss | wants it" in card
     assert "This folder holds weights only" in card
     assert "passages of the documents" in card and "later changes are not in it" in card
     assert header_of(render_card(lock, documents, kind="merged"))["base_model_relation"] == "merge"

@@ -44,7 +44,7 @@ def test_a_good_system_passes_every_check(shop):
     ]
     behaviour = check(report, "behaviour")
     assert behaviour.figure == 1.0
-    assert "[0.840, 1.000] on 10 cases meets" in behaviour.reason and "bar of 0.8" in behaviour.reason
+    assert behaviour.reason == "mean score 1.000 [0.840, 1.000] on 10 cases meets the bar of 0.8"
     report.demand()
 
 
@@ -54,7 +54,9 @@ def test_a_rung_that_does_not_meet_the_bar_fails(shop, state):
     behaviour = check(shop.gate(verdict=shop.verdict(records, state=state)), "behaviour")
     assert not behaviour.passed
     if state is State.OPEN:
-        assert "not shown to meet" in behaviour.reason and "40 more cases" in behaviour.reason
+        assert behaviour.reason.endswith("is not shown to meet the bar of 0.8; about 40 more cases would settle it")
+    else:
+        assert behaviour.reason.endswith("falls short of the bar of 0.8")
 
 
 def test_records_of_another_measurement_fail(shop):
@@ -64,6 +66,17 @@ def test_records_of_another_measurement_fail(shop):
     assert not behaviour.passed and "not of one measurement" in behaviour.reason
     behaviour = check(shop.gate(records=records[:4]), "behaviour")
     assert not behaviour.passed and "4 answers are at hand" in behaviour.reason
+
+
+def test_a_rung_that_was_settled_early_is_held_to_all_its_answers(shop):
+    """An early stop can be lucky: all cases together must reach the bar as well."""
+    records = shop.records
+    verdict = shop.verdict(records[:5])
+    behaviour = check(shop.gate(verdict=verdict), "behaviour")
+    assert behaviour.passed and behaviour.reason.endswith("on 5 cases meets the bar of 0.8; 1.000 on all 10")
+    worse = [*records[:5], *(replace(record, score=0.0) for record in records[5:])]
+    behaviour = check(shop.gate(verdict=verdict, records=worse), "behaviour")
+    assert not behaviour.passed and behaviour.figure == 0.5 and "0.500 on all 10" in behaviour.reason
 
 
 def test_a_rung_that_was_not_run_fails(shop):

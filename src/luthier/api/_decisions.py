@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.api._bench import Data
+from luthier.api._data import Data
 from luthier.data import content_hash
 from luthier.decide import Bench, Climb, Climbed, Evidence, System, Verdict, climb, decide, prepare_tuned, rules_of
 from luthier.evaluate import Record

@@ -11,8 +11,8 @@ from luthier.decide import (
     Bench,
     System,
     draw_demonstrations,
-    planned_rungs,
     plain_system,
+    planned_rungs,
     recipe_for,
     training_rows,
 )

@@ -12,12 +12,12 @@ from luthier.errors import EvidenceError, Problem, ReleaseError, WarrantError
 from luthier.spec import Task, load_task
 
 if TYPE_CHECKING:  # the bodies import what they need: `luthier --help` must load neither torch nor transformers
-    from luthier.api._bench import Data
+    from luthier.api._data import Data
     from luthier.api._decisions import Decision
     from luthier.api._planning import Plan
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
-    from luthier.data import Finding
+    from luthier.data import Finding, Fixed
     from luthier.decide import Bench, Verdict
     from luthier.release import GateReport, Release
     from luthier.store import Store
@@ -100,15 +100,13 @@ class Project:
         """
         data = self._data()
         sides = data.split
-        return Checked(
-            len(data.examples), len(sides.train), len(sides.development), len(sides.test), data.findings
-        )
+        return Checked(len(data.examples), len(sides.train), len(sides.development), len(sides.test), data.findings)
 
-    def fix(self) -> Path:
-        """Write a corrected copy of the examples beside the original, with a log; gives its path."""
+    def fix(self) -> Fixed:
+        """Write a corrected copy of the examples beside the original, with a log of every change."""
         from luthier.data import write_fixed
 
-        return write_fixed(self.task, self._data().examples)
+        return write_fixed(self.task)
 
     def plan(self) -> Plan:
         """Time, memory, disk and money of what `decide` may spend, calibrated with a few answers and one step."""
@@ -201,7 +199,8 @@ class Project:
             GateError: the system did not pass its gates.
             ReleaseError: nothing was validated, or there is no such version.
         """
-        from luthier.api._releasing import make_champion, promote
+        from luthier.api._releasing import promote
+        from luthier.release import promote as make_champion
 
         with self.store.lock():
             if version is not None:
@@ -317,7 +316,7 @@ class Project:
         return f"{self.task.task}: {validation['rung']} passed the gate", "luthier release promote"
 
     def _data(self) -> Data:
-        from luthier.api._bench import read_data
+        from luthier.api._data import read_data
 
         return read_data(self.task, self.store)
 

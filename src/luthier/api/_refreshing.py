@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from luthier.api._bench import open_bench, read_data
+from luthier.api._bench import open_bench
+from luthier.api._data import read_data
 from luthier.api._decisions import Decision, decision_of, keep_decision
 from luthier.api._releasing import judged_against_champion, measured_scores, put_to_gate, release_system
 from luthier.decide import Comparison, Evidence, Verdict

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luthier.api._bench import Data
+from luthier.api._data import Data
 from luthier.api._decisions import Decision
 from luthier.data import Example
-from luthier.decide import Bench, RungVerdict, State, System, read_setup, rules_of
+from luthier.decide import Bench, System, read_setup
 from luthier.errors import EvidenceError, Problem, ReleaseError
 from luthier.evaluate import Capability, Record, build_battery, measure, measure_capability
 from luthier.models import LocalModel, Model, load_model
@@ -144,7 +144,8 @@ def _chosen_rung(decision: Decision, rung: str | None) -> str:
         )
     if chosen not in decision.systems:
         raise EvidenceError(
-            f"{chosen!r} was not measured", fix=f"choose one of: {', '.join(decision.systems)}, or: luthier decide --all"
+            f"{chosen!r} was not measured",
+            fix=f"choose one of: {', '.join(decision.systems)}, or: luthier decide --all",
         )
     return chosen
 
@@ -233,9 +234,7 @@ def export_release(project: Project, out: Path, kind: ExportKind, version: int |
     return export(release, out, kind, system=system, base=base if isinstance(base, LocalModel) else None)
 
 
-def serve_release(
-    project: Project, *, host: str, port: int, token: str | None, ready: Callable[[str], None]
-) -> None:
+def serve_release(project: Project, *, host: str, port: int, token: str | None, ready: Callable[[str], None]) -> None:
     """Serve the champion until interrupted."""
     release = project.release()
     app = create_app(
@@ -289,5 +288,3 @@ def judged_against_champion(report: GateReport, not_worse: bool, reason: str, fi
         for check in report.checks
     )
     return replace(report, checks=checks)
-
-

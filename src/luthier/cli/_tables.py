@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from luthier.api import Checked
     from luthier.api._planning import Plan
+    from luthier.data import Fixed
     from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
@@ -31,7 +31,9 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
     """The ladder as a table, then the verdict in a sentence, its reasons and what to do."""
     out = console()
     bar = "the best rung less the margin" if verdict.bar is None else f"{verdict.bar:g}"
-    table = Table(title=f"the ladder: {evidence.scorer}, bar {bar}, {len(evidence.cases)} test cases", title_justify="left")
+    table = Table(
+        title=f"the ladder: {evidence.scorer}, bar {bar}, {len(evidence.cases)} test cases", title_justify="left"
+    )
     for name in ("rung", "score [95 %]", "cases", "state"):
         table.add_column(name)
     for name in ("USD / 1,000", "USD / month", "s / answer"):
@@ -75,12 +77,10 @@ def _bullets(out: Console, head: str, lines: Sequence[str]) -> None:
         out.print(f"  [dim]{head}:[/dim] {escape(line)}", soft_wrap=True)
 
 
-def print_checked(checked: Checked, fixed: Path | None) -> None:
+def print_checked(checked: Checked, fixed: Fixed | None) -> None:
     """The counts, and a table of findings, worst first."""
     out = console()
-    out.print(
-        f"{checked.rows} rows: {checked.train} train, {checked.development} development, {checked.test} test"
-    )
+    out.print(f"{checked.rows} rows: {checked.train} train, {checked.development} development, {checked.test} test")
     if checked.findings:
         table = Table()
         for name in ("finding", "rows", "what and why", "fix"):
@@ -99,7 +99,8 @@ def print_checked(checked: Checked, fixed: Path | None) -> None:
         out.print(table)
     out.print("[green]nothing blocks[/green]" if checked.ok else "[bold red]this would ruin a run[/bold red]")
     if fixed is not None:
-        out.print(f"corrected copy: {fixed}")
+        out.print(f"corrected copy: {fixed.file} ({fixed.kept} kept, {fixed.changed} changed, {fixed.dropped} dropped)")
+        out.print(f"log of every change: {fixed.log}")
 
 
 def print_gate(report: GateReport) -> None:
@@ -121,7 +122,9 @@ def print_release(release: Release) -> None:
     out = console()
     mark = " (champion)" if release.champion else ""
     system, base = release.lock["system"], release.lock["base"]
-    out.print(f"[bold]release {release.version}{mark}[/bold] of {escape(release.task)}, {release.created:%Y-%m-%d %H:%M}")
+    out.print(
+        f"[bold]release {release.version}{mark}[/bold] of {escape(release.task)}, {release.created:%Y-%m-%d %H:%M}"
+    )
     adapter = "" if system["adapter"] is None else f", adapter {system['adapter'][:12]} at scale {system['scale']:g}"
     out.print(f"  {escape(system['method'])} on {escape(base['name'])} ({base['identity'][:12]}){adapter}")
     out.print(f"  review by {release.review_by}; folder {escape(str(release.folder))}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,8 +16,8 @@ from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, p
 def command(folder: Path, allow_outside: bool, fix: bool, as_json: bool) -> int:
     """Check, and write the corrected copy if asked."""
     project = open_project(folder, allow_outside, as_json)
+    fixed = project.fix() if fix else None  # first: it also mends what `check` cannot read
     checked = project.check()
-    fixed = project.fix() if fix else None
     if as_json:
         print_json(
             {
@@ -24,7 +25,7 @@ def command(folder: Path, allow_outside: bool, fix: bool, as_json: bool) -> int:
                 "rows": checked.rows,
                 "split": {"train": checked.train, "development": checked.development, "test": checked.test},
                 "findings": [finding.as_dict() for finding in checked.findings],
-                "fixed": None if fixed is None else str(fixed),
+                "fixed": None if fixed is None else asdict(fixed),
             }
         )
     else:

@@ -14,9 +14,7 @@ from luthier.cli._verb import EXIT_DONE, EXIT_EVIDENCE, EXIT_FAILED, in_folder, 
 @click.option("--all", "everything", is_flag=True, help="Measure every rung on every case, also when it is settled.")
 @click.option("--no-train", is_flag=True, help="Leave the fine-tuned rungs out.")
 @click.option("--replay", is_flag=True, help="Compute the verdict again from stored evidence; asks no model.")
-def command(
-    folder: Path, allow_outside: bool, everything: bool, no_train: bool, replay: bool, as_json: bool
-) -> int:
+def command(folder: Path, allow_outside: bool, everything: bool, no_train: bool, replay: bool, as_json: bool) -> int:
     """Decide, or replay the last decision."""
     project = open_project(folder, allow_outside, as_json)
     verdict = project.replay() if replay else project.decide(everything=everything, train=not no_train)

@@ -9,6 +9,7 @@ import click
 from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, print_json, verb
 from luthier.cli.decide import exit_code
 
+
 @verb(help="The whole life: check, decide, tune where warranted, validate, release, report.")
 @in_folder
 @click.option("--all", "everything", is_flag=True, help="Measure every rung on every case, also when it is settled.")

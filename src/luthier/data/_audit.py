@@ -217,7 +217,7 @@ def _near_duplicates(examples: Sequence[Example], near: Sequence[int]) -> Iterab
         surplus = len(rows) - sum(size > 1 for size in sizes.values())
         severity: Severity = "harms" if surplus > MANY_DUPLICATES * len(distinct) else "note"
         reason = (
-            f"inputs that nearly repeat another one: {len(sizes):,} of {len(distinct):,} distinct rows ask something new;"
+            f"inputs that nearly repeat another one: {len(distinct):,} distinct rows ask {len(sizes):,} things;"
             " each family stands on one side of the split"
         )
         yield _finding(

@@ -128,7 +128,7 @@ def _common_words(bags: Sequence[set[str]]) -> set[str]:
 
 def _candidates(grams: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int]]:
     """Pairs that agree in at least one band of their MinHash signatures."""
-    from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # ships no types
+    from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(num_perm=PERMUTATIONS, params=BANDS)
     some = [i for i, g in enumerate(grams) if len(g)]

@@ -33,8 +33,8 @@ def _no_schema(value: Any) -> str | None:
 
 
 def _validator(file: Path) -> Callable[[Any], str | None]:
-    from jsonschema import SchemaError  # type: ignore[import-untyped]  # ships no types
-    from jsonschema.validators import validator_for  # type: ignore[import-untyped]  # ships no types
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 

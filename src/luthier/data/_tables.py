@@ -67,8 +67,8 @@ def read_parquet(path: Path) -> Rows:
     Raises:
         DataError: damaged.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     found = Rows()
     try:
@@ -115,7 +115,7 @@ def read_saved_dataset(folder: Path) -> Rows:
         DataError: damaged, or several splits.
     """
     import pyarrow as pa
-    from datasets import ClassLabel, DatasetDict, load_from_disk  # type: ignore[import-untyped]  # ships no types
+    from datasets import ClassLabel, DatasetDict, load_from_disk
 
     try:
         dataset = load_from_disk(str(folder))

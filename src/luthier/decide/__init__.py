@@ -14,11 +14,11 @@ from luthier.decide._evidence import (
     Warrant,
 )
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
-from luthier.decide._system import Lookup, Setup, System, read_setup
 from luthier.decide._rungs import draw_demonstrations, plain_system
+from luthier.decide._system import Lookup, Setup, System, read_setup
 from luthier.decide._tuning import recipe_for, training_rows
 from luthier.decide._tuning import tuned as prepare_tuned
-from luthier.decide._verdict import compare, decide
+from luthier.decide._verdict import decide
 
 __all__ = [
     "LADDER",
@@ -40,7 +40,6 @@ __all__ = [
     "VerdictKind",
     "Warrant",
     "climb",
-    "compare",
     "decide",
     "draw_demonstrations",
     "plain_system",

@@ -60,9 +60,7 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
     return Prepared(best.system, {"chosen": best.label, "development": table})
 
 
-def _score(
-    candidate: Candidate, cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]
-) -> float | None:
+def _score(candidate: Candidate, cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]) -> float | None:
     """Mean development score of a candidate; None when it does not fit the model."""
     stage = f"choosing {candidate.system.setup.method}: {candidate.label}"
     done = 0

@@ -22,9 +22,7 @@ KNOWLEDGE_ABOVE = 0.30
 _WORD = re.compile(r"[^\W_]+(?:[.,:/-][^\W_]+)*", re.UNICODE)
 
 
-def diagnose(
-    bench: Bench, systems: Mapping[str, System], records: Mapping[str, Sequence[Record]]
-) -> dict[str, Any]:
+def diagnose(bench: Bench, systems: Mapping[str, System], records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """What is known about missing knowledge, for `Evidence.knowledge`.
 
     Keys: `kind` (behaviour, mixed, knowledge), `novel_rows` (share of training rows whose answer holds a word that the

@@ -26,7 +26,9 @@ def sentence(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warr
 def _recommended(field: Standing, rung: RungEvidence, warrant: Warrant) -> str:
     meets = f"meets {_bar(field)}" if field.rules.bar is not None else _no_worse(field, rung)
     end = f"fine-tuning is warranted: {warrant.reason}" if rung.trained else "fine-tuning is not warranted"
-    return f"{rung.rung} {meets}: {figures(field.verdict(rung))}; {end}."
+    beside = [other.rung for other in field.cheaper(rung) if field.state(other) is State.OPEN]
+    still = f"; {listed(beside)}, cheaper, {'is' if len(beside) == 1 else 'are'} still open" if beside else ""
+    return f"{rung.rung} {meets}: {figures(field.verdict(rung))}; {end}{still}."
 
 
 def _no_worse(field: Standing, rung: RungEvidence) -> str:
@@ -43,7 +45,8 @@ def _lacking(field: Standing, warrant: Warrant) -> str:
         first = meeting[0]
         return f"{first.rung} meets {_bar(field)} ({figures(first)}), but {warrant.reason}"
     if meeting:
-        return f"{meeting[0].rung} scores best among those compared ({figures(meeting[0])}), but {_unshown(field, warrant)}"
+        first = meeting[0]
+        return f"{first.rung} is as good as the best ({figures(first)}), but {_unshown(field, warrant)}"
     if open_:
         first = open_[0]
         return f"{first.rung} is open at {figures(first)}; {more(first)}"
@@ -71,7 +74,6 @@ def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warra
             lines.append(_paired(field, field.best, other))
     if rung is not None:
         lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
-        lines += _open_beside(field, rung)
     return (*lines, *_knowledge(field))
 
 
@@ -102,18 +104,13 @@ def _paired(field: Standing, a: RungEvidence, b: RungEvidence) -> str:
     )
 
 
-def _open_beside(field: Standing, rung: RungEvidence) -> list[str]:
-    beside = [field.verdict(other) for other in field.cheaper(rung) if field.state(other) is State.OPEN]
-    return [f"{v.rung} is cheaper and still open at {figures(v)}; {more(v)}" for v in beside]
-
-
 def _knowledge(field: Standing) -> list[str]:
     lines = []
     missing = missing_knowledge(field)
     if missing is not None:
         lines.append(
-            f"shown: what is missing is knowledge, for {missing.retrieval.rung} beats {missing.closed.rung} by at least "
-            f"{missing.gained:.2f}; documents can be kept current, weights cannot"
+            f"shown: what is missing is knowledge, for {missing.retrieval.rung} beats {missing.closed.rung} by at "
+            f"least {missing.gained:.2f}; documents can be kept current, weights cannot"
         )
     known = field.evidence.knowledge or {}
     if missing is None and known.get("kind") == "knowledge":
@@ -145,6 +142,8 @@ def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[st
     known = field.evidence.knowledge or {}
     if known.get("kind") in ("knowledge", "mixed") and all(r.method != "retrieval" for r in field.evidence.rungs):
         lines.append("if facts are missing, give the documents that hold them: documents: in luthier.yaml")
+    if missing_knowledge(field) is not None and field.trained:
+        lines.append("leave the facts in the documents, and tune for how they are used: fine-tune + retrieval")
     if kind == "no rung meets the bar":
         lines.append("try a stronger base (base: in luthier.yaml), more or better examples, or a lower bar")
     if field.rules.bar is None:
@@ -164,8 +163,10 @@ def _collect(verdict: RungVerdict) -> str:
     return f"add about {verdict.more_cases:,} more test cases, then luthier decide"
 
 
-def flips(field: Standing, rung: RungEvidence | None) -> tuple[str, ...]:
+def flips(field: Standing, kind: VerdictKind, rung: RungEvidence | None) -> tuple[str, ...]:
     """What would change the verdict: another bar, another volume, more cases."""
+    if kind == "fix the data":
+        return ()
     return (*_bar_flips(field, rung), *_cost_flips(field, rung), *_case_flips(field, rung))
 
 
@@ -175,11 +176,11 @@ def _bar_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
     lines = []
     if rung is not None and (low := field.verdict(rung).low) is not None:
         lines.append(f"bar: {rung.rung} would meet any bar up to {_floor(low)}, not more")
-    others = field.evidence.rungs if rung is None else field.cheaper(rung)
-    for other in others:
-        verdict = field.verdict(other)
-        if verdict.state in (State.OPEN, State.FALLS_SHORT) and verdict.low is not None and verdict.low >= 0.01:
-            lines.append(f"bar: {other.rung} would meet a bar of {_floor(verdict.low)}")
+    others = field.measured if rung is None else field.cheaper(rung)
+    below = [(v.low, v.rung) for v in map(field.verdict, others) if v.state is not State.MEETS and v.low is not None]
+    if below and max(below)[0] >= 0.01:
+        low, name = max(below)
+        lines.append(f"bar: {name} would meet a bar of {_floor(low)}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,11 +15,9 @@ from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
 from luthier.decide._tuning import tuned
-from luthier.evaluate import Record, adequacy_state, measure
+from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.models import LocalModel
 from luthier.spec import MethodName, Task
-
-LOOK_EVERY = 8
 
 LADDER: tuple[MethodName, ...] = (
     "prompt",
@@ -131,24 +130,24 @@ def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared])
     return builders[method]()
 
 
-def _measure(
-    method: MethodName, system: System, bench: Bench, rungs: int, everything: bool
-) -> tuple[Record, ...]:
+def _measure(method: MethodName, system: System, bench: Bench, rungs: int, everything: bool) -> tuple[Record, ...]:
     """Answer the test cases in the common order, a few at a time, until the rung is settled."""
     whole = everything or bench.task.bar is None
     step = len(bench.test) if whole else 2 * LOOK_EVERY
     records: list[Record] = []
-
-    def count(_: Record) -> None:
-        nonlocal answered
-        answered += 1
-        bench.progress(f"measuring {method}", answered, len(bench.test), "test cases")
-
-    answered = 0
     while len(records) < len(bench.test):
-        part = bench.test[len(records) : len(records) + step]
-        records += measure(system, part, bench.scorer, bench.store, on_record=count)
+        known = len(records)
+        part = bench.test[known : known + step]
+        count = itertools.count(known + 1)
+        records += measure(
+            system,
+            part,
+            bench.scorer,
+            bench.store,
+            on_record=lambda _, n=count: bench.progress(f"measuring {method}", next(n), len(bench.test), "test cases"),
+        )
         if not whole and _state(records, bench, rungs) is not State.OPEN:
+            bench.progress(f"measuring {method}", len(bench.test), len(bench.test), f"settled after {len(records)}")
             break
     return tuple(records)
 
@@ -157,13 +156,11 @@ def _state(records: list[Record] | tuple[Record, ...], bench: Bench, rungs: int)
     """Where a rung stands by the same rule that the verdict applies."""
     rules = rules_of(bench.task)
     assert rules.bar is not None  # callers look at the state only when there is a bar
-    groups = [bench.groups[record.case] for record in records]
     found = adequacy_state(
-        [r.score for r in records],
-        groups,
+        [record.score for record in records],
+        [bench.groups[case.id] for case in bench.test],
         bar=rules.bar,
         alpha=rules.alpha / rungs,
-        planned=len(bench.test),
         binary=bench.scorer.binary,
     )
     return State(found.state)
@@ -173,16 +170,20 @@ def _meets(records: tuple[Record, ...], bench: Bench, rungs: int) -> bool:
     return bench.task.bar is not None and _state(records, bench, rungs) is State.MEETS
 
 
-def _evidence(
-    method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench
-) -> RungEvidence:
+def _evidence(method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench) -> RungEvidence:
     return RungEvidence(
         rung=method,
         method=method,
         base=bench.base.name,
         system=prepared.system.identity,
         scores=tuple(record.score for record in records),
-        cost=cost_of(records, bench.base, volume=bench.task.volume, sheet=bench.task.prices),
+        cost=cost_of(
+            records,
+            bench.base,
+            volume=bench.task.volume,
+            sheet=bench.task.prices,
+            build_seconds=prepared.choices.get("training", {}).get("seconds", 0.0),
+        ),
         choices=prepared.choices,
     )
 

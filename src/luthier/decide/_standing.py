@@ -128,7 +128,8 @@ class Standing:
             return _not_run(rung, whole)
         low, high = bounds(rung.scores, groups, alpha=self.alpha_each, binary=binary)
         display = display_interval(rung.scores, groups, binary=binary)
-        state, more, note = State.OPEN, whole - len(rung.scores), f"{len(rung.scores)} of {whole} cases are answered"
+        state, note = State.OPEN, f"{len(rung.scores)} of {whole} cases are answered"
+        more: int | None = whole - len(rung.scores)
         if self.best is not None and len(rung.scores) == whole:
             state, more, note = self._against(rung, self.best)
         return RungVerdict(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from luthier.data import Message, content_hash
 from luthier.decide._bench import Bench
@@ -95,24 +96,22 @@ def replay_rows(bench: Bench) -> list[TrainingRow]:
         known = {"answers": answers}
         bench.store.put_document("replay", key, known)
     pairs = zip(prompts, known["answers"], strict=True)
-    return [
-        TrainingRow(content_hash([p, a])[:16], (Message("user", p),), a, "replay") for p, a in pairs if a.strip()
-    ]
+    return [TrainingRow(content_hash([p, a])[:16], (Message("user", p),), a, "replay") for p, a in pairs if a.strip()]
 
 
 def whole_sentences(text: str) -> str:
     """The text up to its last sentence end: an answer cut off by a length limit must not teach to stop in mid-sentence."""
-    end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", ".\"", "."))
+    end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", '."', "."))
     return text[: end + 1].strip() if end > 0 else ""
 
 
-def adapter_place(
-    bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[TrainingRow], recipe: Recipe
-) -> Path:
+def adapter_place(bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[TrainingRow], recipe: Recipe) -> Path:
     """Where the adapter of exactly this data, recipe and base lies, or will lie."""
     content = [[row.id, [m.as_dict() for m in row.messages], row.output] for row in (*rows, *replay)]
     cases = [example.id for example in bench.development]
-    key = content_hash([bench.base.identity, content, recipe.as_dict(), cases, bench.task.score.model_dump(mode="json")])
+    key = content_hash(
+        [bench.base.identity, content, recipe.as_dict(), cases, bench.task.score.model_dump(mode="json")]
+    )
     return bench.store.artefact_path("adapters", key[:20])
 
 
@@ -125,7 +124,7 @@ def _untrained(bench: Bench, reader: System | None) -> System:
     return replace(reader, setup=setup)
 
 
-def _development_score(bench: Bench, untrained: System):  # type: ignore[no-untyped-def]  # the type is fine_tune's `score`
+def _development_score(bench: Bench, untrained: System) -> Callable[[LocalModel], float]:
     def score(model: LocalModel) -> float:
         requests = [untrained.request(case.messages) for case in bench.development]
         total = 0.0
@@ -137,7 +136,7 @@ def _development_score(bench: Bench, untrained: System):  # type: ignore[no-unty
     return score
 
 
-def _shown(bench: Bench):  # type: ignore[no-untyped-def]  # the type is fine_tune's `progress`
+def _shown(bench: Bench) -> Callable[[TrainProgress], None]:
     def show(state: TrainProgress) -> None:
         left = f"{state.seconds_left / 60:.0f} min left" if state.seconds_left is not None else ""
         score = "" if state.dev_score is None else f", development {state.dev_score:.3f}"
@@ -154,7 +153,8 @@ def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepa
     """
     base = local_base(bench)
     adapter = hash_folder(result.folder)
-    table, systems = [], []
+    table: list[dict[str, Any]] = []
+    systems = []
     for scale in SCALES:
         setup = replace(untrained.setup, adapter=adapter, scale=scale)
         model = base.with_adapter(result.folder, scale)

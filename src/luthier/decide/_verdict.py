@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
 from luthier.decide._explain import advice, flips, reasons, sentence
 from luthier.decide._standing import Standing, standing
-from luthier.decide._warrant import teaches_facts, warrant_for
+from luthier.decide._warrant import warrant_for
 from luthier.spec import MethodName
 
 MAX_OPENINGS = 3  # after that many looks at the same cases, figures on them are exploratory: SCIENCE A0
@@ -50,7 +50,7 @@ def decide(rules: Rules, evidence: Evidence) -> Verdict:
         sentence=sentence(*explained),
         reasons=reasons(*explained) + _exploratory(evidence),
         advice=advice(*explained),
-        flips=flips(field, choice.rung),
+        flips=flips(field, choice.kind, choice.rung),
         rungs=field.verdicts,
         comparisons=field.comparisons(choice.rung),
         warrant=choice.warrant,
@@ -90,9 +90,7 @@ def _nothing(field: Standing, refused: list[Warrant]) -> Choice:
 def _standing_warrant(field: Standing) -> Warrant:
     """The warrant for the first fine-tuned rung that has not been shown to fall short."""
     if not field.trained:
-        return Warrant(
-            False, "no fine-tuned rung is possible here: the base is hosted, or the task's methods leave it out"
-        )
+        return Warrant(False, "no fine-tuned rung is planned: the base is hosted, or decide.methods leaves it out")
     ahead = [rung for rung in field.trained if field.state(rung) is not State.FALLS_SHORT]
     if not ahead:
         return Warrant(False, "every fine-tuned rung falls short as well")
@@ -104,8 +102,6 @@ def _standing_warrant(field: Standing) -> Warrant:
 
 def _worth_its_cost(field: Standing, rung: RungEvidence) -> bool:
     """Without a bar a rung costlier than the plain prompt must be shown to beat it; with one, meeting it is enough."""
-    if teaches_facts(field, rung):
-        return False
     plain = next((r for r in field.measured if r.method == "prompt"), None)
     if field.rules.bar is not None or plain is None or rung is plain:
         return True
@@ -122,6 +118,6 @@ def _exploratory(evidence: Evidence) -> tuple[str, ...]:
     if evidence.openings <= MAX_OPENINGS:
         return ()
     return (
-        f"exploratory: the test cases were opened {evidence.openings} times with different ladders, so that the best of "
-        "many tries may look better than it is; confirm on fresh cases",
+        f"exploratory: the test cases were opened {evidence.openings} times with different ladders, so that the best "
+        "of many tries may look better than it is; confirm on fresh cases",
     )

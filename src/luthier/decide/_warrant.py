@@ -60,15 +60,13 @@ def warrant_for(standing: Standing, rung: RungEvidence) -> Warrant:
     if standing.state(rung) is State.MEETS:
         beaten = [other for other in left if _worth(standing, rung, other)]
         if len(beaten) == len(left):
-            return Warrant(True, f"{rung.rung} meets {bar} and beats {_ahead(standing, rung, left)}, paired")
+            return Warrant(True, f"{rung.rung} beats {_ahead(standing, rung, left)}, paired")
     return Warrant(False, f"it is not shown that {listed([o.rung for o in left])} {_falls(left)} short of {bar}")
 
 
 def _without_bar(standing: Standing, rung: RungEvidence, cheaper: tuple[RungEvidence, ...]) -> Warrant:
     if not rung.scores:
-        return Warrant(
-            False, "without a bar no rung falls short of one; set `bar:`, or measure the fine-tuned rung too"
-        )
+        return Warrant(False, "without a bar nothing falls short of one; set `bar:`, or measure fine-tuning too")
     left = [other for other in cheaper if not _worth(standing, rung, other)]
     if not left:
         return Warrant(True, f"{rung.rung} beats {_ahead(standing, rung, cheaper)}, paired")

@@ -1,4 +1,4 @@
-"""The battery of general capability: what is measured before and after training. Building one asks no model anything."""
+"""The battery of general capability: what is measured before and after training."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from luthier.evaluate._battery_items import (
 from luthier.models import Model
 
 BATTERY_FORMAT = 1
+MIN_TEXTS = 8  # independent texts that an interval needs
 
 BatteryProgress = Callable[[str, int, int, str], None]
 """Called with (stage, done, total, remark)."""
@@ -36,6 +37,7 @@ _CHAT, _PLAIN = "chat", "text"
 _CHAT_TOKENS = 40
 _PLAIN_TOKENS = 128
 _PIECE_TOKENS = 256
+_LEAST_PIECE = 16
 _FILE_ITEMS: dict[Size, int] = {"quick": 60, "full": 250}
 _FILE_PIECES: dict[Size, int] = {"quick": 8, "full": 16}
 _FILE_CHARACTERS = 4_000_000  # of a text file; pieces are taken from all over them
@@ -122,12 +124,7 @@ def build_battery(
         PathError, DataError: a file of `extra` cannot be read or used; file and line are named.
     """
     if not isinstance(base, ScoringModel):
-        notes = (
-            f"{base.name} gives no log-probabilities: facts, reading, language and drift from the base are not measured",
-            *(f"{path.name} is not measured: it needs log-probabilities" for path in extra),
-        )
-        asks = (arithmetic_by_answer(size), *shipped_asks(size))
-        return Battery(base.identity, size, (), asks, (), notes, cache)
+        return _answered_battery(base, extra, cache, size)
     choices, texts = shipped_choices(size), _shipped_texts(size)
     names = Counter(f.name for part in (choices, shipped_asks(size), texts) for f in part)
     notes: tuple[str, ...] = ()
@@ -148,6 +145,15 @@ def build_battery(
     return Battery(base.identity, size, choices, shipped_asks(size), texts, notes, cache)
 
 
+def _answered_battery(base: Model, extra: Sequence[Path], cache: Path | None, size: Size) -> Battery:
+    notes = (
+        f"{base.name} gives no log-probabilities: facts, reading, language and drift are not measured",
+        *(f"{path.name} is not measured: it needs log-probabilities" for path in extra),
+    )
+    asks = (arithmetic_by_answer(size), *shipped_asks(size))
+    return Battery(base.identity, size, (), asks, (), notes, cache)
+
+
 def _shipped_texts(size: Size) -> tuple[TextFamily, ...]:
     return (
         TextFamily(_CHAT, "chat", chat_prompts(size), _CHAT_TOKENS),
@@ -160,18 +166,23 @@ def _user_family(path: Path, base: ScoringModel, size: Size) -> tuple[ChoiceFami
     if isinstance(found, ChoiceFamily):
         limit = _FILE_ITEMS[size]
         chosen = ChoiceFamily(found.name, tuple(spread(found.items, limit)), found.unit)
-        note = f"{path.name}: {limit} of {len(found.items)} questions, evenly spaced" if len(found.items) > limit else ""
+        note = (
+            f"{path.name}: {limit} of {len(found.items)} questions, evenly spaced" if len(found.items) > limit else ""
+        )
         return chosen, note
     pieces = _pieces(found[:_FILE_CHARACTERS], base.tokenizer)
     if not pieces:
-        raise DataError(f"{path} is too short: it holds fewer than {_PIECE_TOKENS // 4} tokens", fix="name a longer text")
+        least = MIN_TEXTS * _LEAST_PIECE
+        raise DataError(f"{path} is too short: it holds fewer than {least} tokens", fix="name a longer text")
     limit = _FILE_PIECES[size]
     note = f"{path.name}: {limit} of {len(pieces)} pieces of text, evenly spaced" if len(pieces) > limit else ""
     return TextFamily(path.stem, "file", tuple(spread(pieces, limit)), _PIECE_TOKENS), note
 
 
 def _pieces(text: str, tokenizer: Any) -> list[str]:
-    """The text cut into pieces of 256 tokens; a rest of less than a quarter of one is left out."""
+    """The text cut into whole pieces of 256 tokens, or shorter ones where that would give fewer than eight."""
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    cut = [ids[i : i + _PIECE_TOKENS] for i in range(0, len(ids), _PIECE_TOKENS)]
-    return [tokenizer.decode(piece) for piece in cut if len(piece) >= _PIECE_TOKENS // 4]
+    length = min(_PIECE_TOKENS, len(ids) // MIN_TEXTS)
+    if length < _LEAST_PIECE:
+        return []
+    return [tokenizer.decode(ids[i : i + length]) for i in range(0, len(ids) - length + 1, length)]

@@ -1,4 +1,4 @@
-"""Files that a user names for the battery: multiple choice as JSON lines in the forms found in the wild, or plain text."""
+"""Files that a user names for the battery: multiple choice in the forms found in the wild, or plain text."""
 
 from __future__ import annotations
 

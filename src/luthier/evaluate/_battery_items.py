@@ -123,7 +123,7 @@ def shipped_choices(size: Size) -> tuple[ChoiceFamily, ...]:
 
 
 def shipped_asks(size: Size) -> tuple[AskFamily, ...]:
-    """The families answered by generation: instructions, refusals, and harmless look-alikes of what is to be refused."""
+    """The families answered by generation: instructions, refusals, and harmless look-alikes of the latter."""
     share = _SHARES[size]
     instructions = tuple(
         AskItem(row["prompt"], tuple(row["checks"])) for row in spread(_rows("instructions"), share.instructions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,6 @@ class Outcome:
     chance: float | None = None
     answer: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For saving."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class TextOutcome:
@@ -47,15 +43,6 @@ class TextOutcome:
     kl: tuple[float, ...]
     before: tuple[float, ...]
     after: tuple[float, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For saving."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(value: dict[str, Any]) -> TextOutcome:
-        """The inverse of `as_dict`."""
-        return TextOutcome(tuple(value["kl"]), tuple(value["before"]), tuple(value["after"]))
 
 
 def score_choices(model: ScoringModel, family: ChoiceFamily, step: Step) -> list[Outcome]:
@@ -94,6 +81,8 @@ def compare_texts(
         begin = text.start - 1
         p = _finite(base.next_token_logprobs(text.ids)[begin:-1], base)
         q = _finite(tuned.next_token_logprobs(text.ids)[begin:-1], tuned)
+        width = min(p.shape[1], q.shape[1])  # an embedding may be padded beyond the tokens that there are
+        p, q = p[:, :width], q[:, :width]
         tokens = np.asarray(text.ids[text.start :])
         places = np.arange(len(tokens))
         kl = np.einsum("tv,tv->t", np.exp(p), p - q, dtype=np.float64)
@@ -140,7 +129,9 @@ def encode_option(tokenizer: Any, option: Option) -> tuple[list[int], int]:
     """
     context = tokenizer.encode(option.context)
     whole: list[int] = tokenizer.encode(option.context + option.continuation)
-    same = next((i for i, (a, b) in enumerate(zip(context, whole, strict=False)) if a != b), min(len(context), len(whole)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(context, whole, strict=False)) if a != b), min(len(context), len(whole))
+    )
     return whole, max(1, min(same, len(whole) - 1))
 
 

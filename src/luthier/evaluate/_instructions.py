@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from luthier.evaluate._scorers_text import last_number
+
 Check = Mapping[str, Any]
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*")
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)]*(?=\s|$)")
 _BULLET = re.compile(r"^\s*[-*•]\s+\S", re.MULTILINE)
 _NUMBERED = re.compile(r"^\s*(\d+)[.)]\s+\S", re.MULTILINE)
@@ -18,10 +19,13 @@ _FENCE = re.compile(r"^```(?:json)?\s*\n(.*?)\n?```$", re.DOTALL)
 
 # Function words that the other languages here do not share.
 _FUNCTION_WORDS = {
-    "en": frozenset("the is and of to it you are this that with have what was for".split()),
-    "es": frozenset("el los las una y es hola buenos buenas días del por muy está hace que se su gracias".split()),
-    "fr": frozenset("le les une et est bonjour il fait du au très dans ce cette sont je nous vous avec beau".split()),
-    "de": frozenset("der die das ein eine und ist hund ich nicht mit er sie auf im sehr seinen ihr wird hat".split()),
+    code: frozenset(known.split())
+    for code, known in {
+        "en": "the is and of to it you are this that with have what was for",
+        "es": "el los las una y es hola buenos buenas días del por muy está hace que se su gracias",
+        "fr": "le les une et est bonjour il fait du au très dans ce cette sont je nous vous avec beau",
+        "de": "der die das ein eine und ist hund ich nicht mit er sie auf im sehr seinen ihr wird hat",
+    }.items()
 }
 
 # How assistants decline, in the first words of an answer. An apology alone is no refusal.
@@ -104,12 +108,11 @@ def _language(text: str, check: Check) -> bool:
 
 
 def _number(text: str, check: Check) -> bool:
-    found = _NUMBER.findall(text)
-    return bool(found) and float(found[-1].replace(",", "")) == check["value"]
+    return last_number(text) == check["value"]
 
 
 def _equals(text: str, check: Check) -> bool:
-    return text.strip("\"'“” ") == check["text"]
+    return bool(text.strip("\"'“” ") == check["text"])
 
 
 def _ends_with(text: str, check: Check) -> bool:
@@ -131,9 +134,7 @@ _CHECKS: Mapping[str, Callable[[str, Check], bool]] = {
     "lower": lambda text, check: text.islower(),
     "contains": lambda text, check: all(_holds(text, word) for word in check["words"]),
     "excludes": lambda text, check: not any(_holds(text, word) for word in check["words"]),
-    "occurs": lambda text, check: (
-        sum(w.casefold() == check["word"].casefold() for w in words(text)) == check["n"]
-    ),
+    "occurs": lambda text, check: sum(w.casefold() == check["word"].casefold() for w in words(text)) == check["n"],
     "starts_with": _starts_with,
     "ends_with": _ends_with,
     "equals": _equals,

@@ -12,7 +12,7 @@ from luthier.data import Example, Message, content_hash
 from luthier.errors import ModelError, ScorerError, StoreError
 from luthier.evaluate._records import Record
 from luthier.evaluate._scorers import Scorer
-from luthier.models import Answer, Model, Price, Request, price_of
+from luthier.models import Answer, Model, Price, Request, cost_of, price_of
 
 ANSWER_FORMAT = 1
 FLUSH_EVERY = 8  # answers
@@ -103,15 +103,6 @@ def answer_key(model: Model, request: Request) -> str:
     return content_hash([model.identity, request.as_dict()])
 
 
-def answer_cost(answer: Answer, price: Price | None) -> float | None:
-    """US dollars that an answer cost; None where the model has no price."""
-    if price is None:
-        return None
-    fresh = answer.prompt_tokens - answer.shared_tokens
-    tokens = fresh * price.input + answer.shared_tokens * price.cached + answer.completion_tokens * price.output
-    return tokens / 1e6
-
-
 def _ask(
     model: Model, missing: Mapping[str, Request], store: AnswerStore, score: Callable[[str, Answer], None]
 ) -> None:
@@ -177,5 +168,5 @@ def _record(case: Example, answer: Answer, scorer: Scorer, price: Price | None) 
         completion_tokens=answer.completion_tokens,
         seconds=answer.seconds,
         finish=answer.finish,
-        cost=answer_cost(answer, price),
+        cost=None if price is None else cost_of(answer, price),
     )

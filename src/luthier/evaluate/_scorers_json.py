@@ -20,10 +20,11 @@ Leaf = tuple[tuple[str | int, ...], Any]
 
 
 class JsonScorer:
-    """Field-level F1 of a JSON answer, or 1 only when all fields are right; 0 when it does not parse or breaks the schema.
+    """Field-level F1 of a JSON answer, or 1 only when every field is right; 0 when it is invalid.
 
-    A field is the path to a value that is no object or list. Texts are compared without case and outer white space,
-    numbers with a relative tolerance of 1e-6. `details` hold valid, exact, precision and recall.
+    Invalid is what does not parse or breaks the schema. A field is the path to a value that is no object or list. Texts
+    are compared without case and outer white space, numbers with a relative tolerance of 1e-6. `details` hold valid,
+    exact, precision and recall.
     """
 
     def __init__(self, schema: Any = None, measure: Literal["f1", "exact"] = "f1") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
-import math
 import numbers
 import sys
 from collections.abc import Callable
@@ -57,11 +56,12 @@ class PythonScorer:
             return Scored(float(value))
         if not isinstance(value, numbers.Real):
             raise self._wrong(f"gave {value!r}, a {type(value).__name__}, not a number")
-        if not 0 <= value <= 1 or math.isnan(value):
+        number = float(value)
+        if not 0 <= number <= 1:  # nan as well
             raise self._wrong(f"gave {value!r}, which is not in [0, 1]")
-        if self.binary and value not in (0, 1):
+        if self.binary and number not in (0, 1):
             raise self._wrong(f"gave {value!r}, but score.binary says that scores are 0 or 1")
-        return Scored(float(value))
+        return Scored(number)
 
     def constraint(self) -> Constraint | None:
         """None: what the function wants of an answer is not known."""
@@ -88,7 +88,7 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses in the file look their module up here
     try:
-        exec(loader.source_to_code(source, str(path)), module.__dict__)  # type: ignore[arg-type]  # typeshed wants text here; bytes keep the file's coding line
+        exec(loader.source_to_code(source, str(path)), module.__dict__)
     except (Exception, SystemExit) as error:  # whatever the user's code does, the message must name the file
         del sys.modules[name]
         raise ScorerError(

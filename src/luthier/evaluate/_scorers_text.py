@@ -22,7 +22,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_QUOTES = ('""', "''", "``", "“”", "‘’", "«»", "**")
+_QUOTES = ('""', "''", "``", "“”", "\u2018\u2019", "«»", "**")
 
 
 class ExactScorer:
@@ -236,7 +236,7 @@ class ChrfScorer:
 
 
 class RougeScorer:
-    """ROUGE F-measure of the answer against the wanted output. Source: Lin 2004; computed by rouge-score, no stemming."""
+    """ROUGE F-measure of the answer against the wanted output, without stemming. Source: Lin 2004; by rouge-score."""
 
     binary = False
 
@@ -263,9 +263,7 @@ class RougeScorer:
         """Whether ROUGE sees words in it: it knows only those of Latin letters and digits."""
         if re.search(r"[a-z0-9]", wanted.lower()):
             return None
-        return (
-            f"{_short(wanted)} holds no word that ROUGE can see (Latin letters and digits); score: {{kind: chrf}} can"
-        )
+        return f"{_short(wanted)} holds no word that ROUGE sees (Latin letters and digits); score: {{kind: chrf}} does"
 
 
 def fold_label(text: str) -> str:
@@ -275,7 +273,9 @@ def fold_label(text: str) -> str:
 
 def last_number(text: str) -> float | None:
     """The last number in a text, commas as thousands separators; None where there is none that is finite."""
-    found = [m.group() for m in _NUMBER.finditer(text.replace("−", "-")) if any(c.isdigit() for c in m.group())]
+    found = [
+        m.group() for m in _NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-")) if any(c.isdigit() for c in m.group())
+    ]
     if not found:
         return None
     value = float(found[-1].replace(",", ""))

@@ -59,7 +59,7 @@ def more_cases(
 def more_pairs(
     differences: Sequence[float], groups: Sequence[str], *, margin: float, alpha: float
 ) -> tuple[int | None, str]:
-    """How many more cases would show, with 80 % assurance, that a paired difference lies above -`margin`; and a note."""
+    """How many more cases would show, with 80 % assurance, that a paired difference is above -`margin`; and a note."""
     n, sources = len(differences), len(set(groups))
     units = grouped((np.asarray(differences) + 1) / 2, groups)
     spread = 2 * pseudo_spread(units.weights, units.means, units.mean)

@@ -95,8 +95,11 @@ def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, bi
     interval that holds whenever one stops.
 
     Args:
-        a, b: scores of the first cases in the common order; each may have stopped early.
+        a: scores of one system on the first cases in the common order; it may have stopped early.
+        b: the same of the other system.
         groups: the group of every planned case.
+        binary: whether scores are 0 or 1.
+        alpha: level of each bound.
     """
     n = min(len(a), len(b))
     d = np.asarray(a[:n], dtype=np.float64) - np.asarray(b[:n], dtype=np.float64)

@@ -14,7 +14,7 @@ from luthier.models._base import Constraint
 
 # One optional blank between JSON's tokens: it fits both compact and `json.dumps` style, and a small model cannot walk
 # into endless white space, which flexible white space lets it do.
-_JSON_STYLE = {"whitespace_pattern": " ?"}
+_JSON_STYLE: Any = {"whitespace_pattern": " ?"}
 
 
 class Grammars:
@@ -100,7 +100,7 @@ class Matcher:
         self._check()
 
     def forced_end(self) -> list[int] | None:
-        """The tokens that are left when only one ending is possible ([] when none is left); None when there is a choice.
+        """The tokens that are left where only one ending is possible ([]: none); None where there is a choice.
 
         With it an answer ends without asking the model for what it cannot say differently: the text is the same.
         """

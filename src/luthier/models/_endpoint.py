@@ -180,7 +180,7 @@ class EndpointModel:
             return EndpointError(
                 f"{self.name} refused the request: {told}",
                 why="a request that is refused once is refused always",
-                fix="shorten the prompt if it is too long; leave constrained rungs out if it knows no `response_format`",
+                fix="shorten the prompt if it is too long; leave constrained rungs out if it has no `response_format`",
             )
         if isinstance(error, openai.RateLimitError):
             return EndpointError(

@@ -59,8 +59,7 @@ class Engine:
     @cached_property
     def batching(self) -> Batching:
         """How sequences may run together, by the model's layers; sharing is tried out once before it is relied on."""
-        layers = DynamicCache(config=self.core.config).layers
-        kinds = {type(layer) for layer in layers}
+        kinds = {type(layer) for layer in DynamicCache(config=self.core.config).layers}
         known = bool(kinds) and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
         arguments = inspect.signature(self.core.forward).parameters
         if not known or not self.core._supports_attention_backend or "position_ids" not in arguments:
@@ -79,7 +78,8 @@ class Engine:
         """
         config = self.core.config.get_text_config(decoder=True)
         limits = [self.max_length]
-        limits += [layer.sliding_window for layer in DynamicCache(config=config).layers if layer.is_sliding]
+        layers: list[Any] = DynamicCache(config=config).layers
+        limits += [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
         rope = getattr(config, "rope_parameters", None) or {}
         for settings in (rope, *(value for value in rope.values() if isinstance(value, dict))):
             if settings.get("rope_type") in ("dynamic", "longrope"):

@@ -31,9 +31,10 @@ class Job:
 
 @dataclass
 class Generated:
-    """A continuation: its tokens without the one that stopped it, how many were generated (with that one), and its cost.
+    """A continuation, and what it took.
 
-    `shared` counts prompt tokens that were spared; `seconds` is the row's share of the wall time.
+    `tokens` are without the one that stopped it, which `count` counts. `shared` prompt tokens were spared; `seconds`
+    is the row's share of the wall time.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -142,7 +143,7 @@ def _share_time(results: Sequence[Generated], started: float) -> float:
 
 
 def _plain(engine: Engine, jobs: Sequence[Job]) -> Iterator[list[tuple[int, Generated]]]:
-    """By transformers' own `generate`, for models and lengths whose rows cannot share: padded batches, or one by one."""
+    """By transformers' own `generate`, where rows cannot share a beginning: in padded batches, or one by one."""
     limits = engine.limits()
     order = sorted(range(len(jobs)), key=lambda i: -len(jobs[i].prompt))
     while order:
@@ -162,7 +163,7 @@ def _by_transformers(engine: Engine, jobs: Sequence[Job]) -> list[Generated]:
     pad = engine.stops[0] if engine.stops else 0
     ids = torch.tensor([[pad] * (width - len(job.prompt)) + list(job.prompt) for job in jobs])
     mask = torch.tensor([[0] * (width - len(job.prompt)) + [1] * len(job.prompt) for job in jobs])
-    settings = GenerationConfig(
+    settings = _settings(
         do_sample=False,
         max_new_tokens=max(job.max_tokens for job in jobs),
         eos_token_id=list(engine.stops) or None,
@@ -182,7 +183,10 @@ def _by_transformers(engine: Engine, jobs: Sequence[Job]) -> list[Generated]:
     return results
 
 
-class _Masks(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed
+_settings: Any = GenerationConfig  # whose __init__ has no types
+
+
+class _Masks(LogitsProcessor):
     """Applies each row's matcher inside transformers' `generate`."""
 
     def __init__(self, jobs: Sequence[Job], width: int, stops: Sequence[int]) -> None:
@@ -208,7 +212,7 @@ class _Masks(LogitsProcessor):  # type: ignore[misc]  # transformers is not type
 def _own_settings(core: Any) -> Iterator[None]:
     """The model's generation config put aside: `generate` would fill in its penalties wherever ours says nothing."""
     before = core.generation_config
-    core.generation_config = GenerationConfig()
+    core.generation_config = _settings()
     try:
         yield
     finally:

@@ -55,5 +55,5 @@ def _write(file: Path, folder: Path) -> None:
                 fix="fetch the file again, or name the model's safetensors (a folder or a hub id)",
             ) from error
         with writing(folder):
-            model.to(torch.bfloat16).save_pretrained(str(folder))
+            model.save_pretrained(str(folder))
             tokenizer.save_pretrained(str(folder))

@@ -79,11 +79,12 @@ def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalM
     check_folder(folder)
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
+    auto: Any = AutoModelForCausalLM  # its annotations do not know output_loading_info
     how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), **how)
-            module, loading = AutoModelForCausalLM.from_pretrained(
+            module, loading = auto.from_pretrained(
                 str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **how
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -115,9 +116,8 @@ def check_folder(folder: Path) -> None:
         raise ModelError(
             f"{folder} holds no safetensors" + (f", only {', '.join(pickled)}" if pickled else ""),
             why="such files are pickles, which run code when they are read" if pickled else "",
-            fix="convert it where you trust it: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
-            if pickled
-            else "copy model.safetensors into it",
+            fix="copy model.safetensors into it; where you trust the pickle, make it with "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)",
         )
 
 

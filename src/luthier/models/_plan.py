@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences that run together (indices), and how many tokens at their beginning are computed once for all of them."""
+    """Sequences that run together (indices), and how many tokens at their beginning are computed once for all."""
 
     rows: tuple[int, ...]
     prefix: int
@@ -77,7 +78,7 @@ def _cut(order: Sequence[int], items: Sequence[Item], shared: int, limits: Limit
     """Cheapest way to cut an order into runs, by dynamic programming over the end of the last run."""
     arrays = [_array(items[i]) for i in order]
     # What a run shares is the least of what its neighbours share.
-    alike = [_common(a, b) for a, b in zip(arrays, arrays[1:], strict=False)]
+    alike = [_common(a, b) for a, b in pairwise(arrays)]
     best: list[tuple[float, int, int]] = [(0.0, 0, 0)]  # cost so far, start of the last run, its prefix
     for end in range(1, len(order) + 1):
         options: list[tuple[float, int, int]] = []

@@ -1,9 +1,9 @@
 """Prompts that begin alike: the beginning is computed once, kept once, and seen by every row of a batch.
 
 The keys and values of the common beginning are not copied into each row's cache. An attention function of ours
-(transformers' `AttentionInterface`, under a name of its own) lets every row look at the one copy and at its own tokens, under one
-softmax, so the result is that of the whole prompt. Rows are aligned at their end (padding stands between the common
-beginning and a row's own tokens), so the last column holds every row's last token.
+(transformers' `AttentionInterface`, under a name of its own) lets every row look at the one copy and at its own tokens,
+under one softmax, so the result is that of the whole prompt. Rows are aligned at their end (padding stands between the
+common beginning and a row's own tokens), so the last column holds every row's last token.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Prefix:
 
 def extend(core: Any, prefix: Prefix | None, ids: Sequence[int], device: torch.device) -> Prefix:
     """A prefix made longer by `ids`; the shorter one stays as it is."""
-    cache = DynamicCache()
+    cache: Any = DynamicCache()
     for index, (keys, values) in enumerate([] if prefix is None else prefix.layers):
         cache.update(keys, values, index)
     core(
@@ -153,7 +154,9 @@ def shared_prefix_attention(
     block = max(1, _SCORES // (rows * heads * (before[0].shape[1] + key.shape[2])))
     parts = [
         _attend(part, key, value, mask, before, scale, softcap)
-        for part, mask in zip(grouped.split(block, dim=3), attention_mask.split(block, dim=2), strict=True)
+        for part, mask in zip(
+            torch.split(grouped, block, dim=3), torch.split(attention_mask, block, dim=2), strict=True
+        )
     ]
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)
     return out.reshape(rows, heads, length, value.shape[-1]).transpose(1, 2).contiguous(), None
@@ -186,16 +189,16 @@ def _attend(
     return out + (from_own @ value).view(rows, kv_heads, group, length, -1)
 
 
-class _RoomyCache(Cache):  # type: ignore[misc]  # transformers is not typed
+class _RoomyCache(Cache):
     """A cache whose layers have room for all tokens from the start, so that a step copies one column, not all."""
 
     def __init__(self, room: int) -> None:
-        super().__init__(layer_class_to_replicate=lambda: _RoomyLayer(room))  # type: ignore[arg-type]
+        super().__init__(layer_class_to_replicate=partial(_RoomyLayer, room))  # type: ignore[arg-type]
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is not typed
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers' __init_subclass__ has no types
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # neither has its __init__
         self._room, self._used = room, 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

@@ -91,7 +91,7 @@ def _user_sheet(path: Path) -> _Sheet:
         ]
     raise ModelError(
         f"{path} is not a price sheet",
-        why="a sheet has `date`, `source` and `models`; each model has `input` and `output` (`cached` may be left out), "
+        why="a sheet has `date`, `source` and `models`; each model has `input` and `output`, and may have `cached`, "
         "in US dollars per million tokens",
         fix="write for example: {date: 2026-01-31, source: my contract, models: {my-model: {input: 0.2, output: 0.8}}}",
         problems=problems,

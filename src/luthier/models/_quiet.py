@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -12,20 +13,23 @@ def quiet() -> Iterator[None]:
 
     The switches belong to the whole process, so the block should be short: one load, one batch.
     """
-    from huggingface_hub.utils import are_progress_bars_disabled
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
+    import huggingface_hub.utils
+    import transformers.utils.logging
 
-    verbosity, hub_verbosity = logging.get_verbosity(), hub_logging.get_verbosity()
-    had_bars = logging.is_progress_bar_enabled() and not are_progress_bars_disabled()
+    # Neither module is typed.
+    hub: Any = huggingface_hub.utils
+    logging: Any = transformers.utils.logging
+
+    verbosity, hub_verbosity = logging.get_verbosity(), hub.logging.get_verbosity()
+    had_bars = logging.is_progress_bar_enabled() and not hub.are_progress_bars_disabled()
     logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
+    hub.logging.set_verbosity_error()
     if had_bars:
         logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
-        hub_logging.set_verbosity(hub_verbosity)
+        hub.logging.set_verbosity(hub_verbosity)
         if had_bars:
             logging.enable_progress_bar()

@@ -51,7 +51,7 @@ def token_logprobs(
 
 
 def next_token_logprobs(engine: Engine, sequence: Sequence[int]) -> NDArray[np.float32]:
-    """Natural log-probabilities of every token of the vocabulary after each token of the sequence, [tokens, vocabulary]."""
+    """Natural log-probabilities of the whole vocabulary after each token of the sequence, [tokens, vocabulary]."""
     with engine.running(shared=False):
         return np.concatenate([logits.log_softmax(dim=-1).cpu().numpy() for logits in _walk(engine, sequence)])
 

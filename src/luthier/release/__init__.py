@@ -1,6 +1,7 @@
 """Keep and ship: the gate, the lock, the registry of releases, the card, exports, and the server."""
 
 from luthier.release._card import render_card
+from luthier.release._chat import SystemMessages, system_messages_in
 from luthier.release._export import ExportKind, export
 from luthier.release._gates import Check, GateReport, gate
 from luthier.release._lock import (
@@ -37,6 +38,7 @@ __all__ = [
     "Provenance",
     "Release",
     "StoredCase",
+    "SystemMessages",
     "base_problems",
     "champion",
     "compare_files",
@@ -55,6 +57,7 @@ __all__ = [
     "render_card",
     "roll_back",
     "serve",
+    "system_messages_in",
     "verify",
     "verify_release",
 ]

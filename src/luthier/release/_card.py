@@ -33,6 +33,7 @@ def render_card(lock: Mapping[str, Any], documents: Mapping[str, Mapping[str, An
             capability=documents.get("capability"),
             sources=len(set(evidence["groups"])),
             rows=_rows(evidence, verdict, gate["rung"]),
+            warrant=_warrant(lock),
             limits=_limits(lock, documents, kind),
             libraries=", ".join(f"{n} {v}" for n, v in lock["environment"]["libraries"].items() if v is not None),
         )
@@ -72,6 +73,16 @@ def _header(lock: Mapping[str, Any], kind: str) -> str:
 def _lookups(lock: Mapping[str, Any]) -> str:
     names = {"demonstrations": "the nearest examples", "documents": "passages of the documents"}
     return " and ".join(names[name] for name in lock["system"]["indexes"]) or "nothing"
+
+
+def _warrant(lock: Mapping[str, Any]) -> str:
+    warrant = lock["warrant"]
+    if lock["system"]["adapter"] is None:
+        return "not needed."
+    if warrant["granted"]:
+        return f"granted: {warrant['reason']}"
+    reason = f" The reason given: {warrant['override']}" if warrant["override"] else ""
+    return f"**not granted** ({warrant['reason']}); trained all the same.{reason}"
 
 
 def _rows(evidence: Mapping[str, Any], verdict: Mapping[str, Any], released: str) -> list[dict[str, Any]]:

@@ -48,13 +48,13 @@ def export(
             fix=f"restore {release.folder} from a copy",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ReleaseError(f"{out} is not empty", fix="name a new folder: luthier release export --to NEW_FOLDER")
+        raise ReleaseError(f"{out} is not empty", fix="name a new folder: luthier release export NEW_FOLDER")
     setup = read_setup(release.folder)
     if kind != "system" and setup.adapter is None:
         raise ReleaseError(
             f"release {release.version} has no adapter to export",
             why=f"it is {setup.method} on the unchanged {release.lock['base']['name']}",
-            fix="luthier release export --kind system",
+            fix="luthier release export FOLDER --as system",
         )
     with new_folder(out) as folder:
         if kind == "system":
@@ -126,7 +126,7 @@ def _demand_same_answers(release: Release, system: System, written: Model, kind:
         raise ReleaseError(
             f"the {kind} export answers {len(different)} of {len(cases)} stored test cases otherwise than the release",
             why="its weights are rounded differently, so what was measured does not hold for it; nothing was written",
-            fix="export the adapter instead (--kind peft): it is loaded beside the base, without rounding",
+            fix="export the adapter instead (--as peft): it is loaded beside the base, without rounding",
             problems=[
                 Problem(f"case {cases[i].id}: {got[i][:60]!r} instead of {wanted[i][:60]!r}") for i in different[:3]
             ],

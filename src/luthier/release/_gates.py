@@ -93,7 +93,7 @@ def gate(
 
     Args:
         verdict: what the evidence supports; it holds the gated rung's interval.
-        records: the gated system's answers to the test cases.
+        records: the gated system's answers to the test cases, in the common order.
         capability: general capability before and after training; None where no weights were changed.
         bar: the mean score that is good enough; None when the yardstick is the best rung.
         rung: the gated rung.
@@ -116,14 +116,22 @@ def _behaviour(verdict: Verdict, records: Sequence[Record], bar: float | None, r
     found = next((r for r in verdict.rungs if r.rung == rung), None)
     if found is None or found.mean is None or found.state is State.NOT_RUN:
         return Check("behaviour", False, f"{rung} was not measured on the test cases: luthier decide")
-    mean = sum(r.score for r in records) / len(records) if records else None
-    if mean is None or len(records) < found.answered:
+    if not records or len(records) < found.answered:
         reason = f"{len(records)} answers are at hand, the verdict rests on {found.answered}: luthier decide"
         return Check("behaviour", False, reason, found.mean)
-    if len(records) == found.answered and abs(mean - found.mean) > 1e-6:
-        reason = f"the answers score {mean:.4f}, the verdict says {found.mean:.4f}: they are not of one measurement"
-        return Check("behaviour", False, reason, mean)
-    return Check("behaviour", found.state is State.MEETS, _standing(found, verdict, bar), found.mean)
+    first, mean = _mean(records[: found.answered]), _mean(records)
+    if abs(first - found.mean) > 1e-6:
+        reason = f"the answers score {first:.4f}, the verdict says {found.mean:.4f}: they are not of one measurement"
+        return Check("behaviour", False, reason, first)
+    reason = _standing(found, verdict, bar)
+    if len(records) > found.answered:
+        reason += f"; {mean:.3f} on all {len(records)}"
+    passed = found.state is State.MEETS and (bar is None or mean >= bar)
+    return Check("behaviour", passed, reason, mean)
+
+
+def _mean(records: Sequence[Record]) -> float:
+    return sum(record.score for record in records) / len(records)
 
 
 def _standing(found: RungVerdict, verdict: Verdict, bar: float | None) -> str:
@@ -131,10 +139,8 @@ def _standing(found: RungVerdict, verdict: Verdict, bar: float | None) -> str:
     high = found.display_high if found.display_high is not None else found.high
     interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
     yardstick = f"the bar of {bar:g}" if bar is not None else "the best rung less the margin"
-    said = f"mean score {found.mean:.3f}{interval} on {found.answered} cases {found.state.value}"
-    if found.state is State.OPEN:
-        said = f"mean score {found.mean:.3f}{interval} on {found.answered} cases is not shown to meet"
-    text = f"{said} {yardstick}" if found.state is State.OPEN else f"{said}: {yardstick}"
+    stands = {State.MEETS: "meets", State.FALLS_SHORT: "falls short of", State.OPEN: "is not shown to meet"}
+    text = f"mean score {found.mean:.3f}{interval} on {found.answered} cases {stands[found.state]} {yardstick}"
     if found.state is State.OPEN and found.more_cases is not None:
         text += f"; about {found.more_cases} more cases would settle it"
     if verdict.exploratory:

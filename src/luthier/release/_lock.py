@@ -15,6 +15,7 @@ from luthier import __version__
 from luthier.data import Split, content_hash
 from luthier.decide import Evidence, System, Verdict, read_setup
 from luthier.errors import Problem, ReleaseError
+from luthier.release._chat import SystemMessages
 from luthier.release._gates import GateReport
 from luthier.release._parity import Tokenizing
 from luthier.spec import Task
@@ -46,10 +47,10 @@ READ_BY_LOADERS = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"
 
 @runtime_checkable
 class OnDisk(Protocol):
-    """A model whose files lie in a folder here."""
+    """A model that may have its files in a folder here."""
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Path | None:
         """Where weights, tokenizer and chat template lie."""
         ...
 
@@ -69,7 +70,7 @@ class Provenance:
     gate: GateReport
     capability: Capability | None = None
     recipe: Mapping[str, Any] | None = None
-    system_messages: str = "none"
+    system_messages: SystemMessages = "none"
     warrant_override: str = ""
 
 
@@ -225,8 +226,9 @@ def _file_hash(path: Path) -> str:
 
 
 def _base(system: System) -> dict[str, Any]:
-    model: Any = system.model
-    files = base_file_hashes(model.folder) if isinstance(model, OnDisk) else {}
+    model = system.model
+    folder = model.folder if isinstance(model, OnDisk) else None
+    files = {} if folder is None else base_file_hashes(folder)
     template = content_hash(model.tokenizer.chat_template) if isinstance(model, Tokenizing) else None
     return {
         "name": plain_name(system.setup.base),

@@ -11,6 +11,7 @@ from luthier.errors import RetrievalError
 from luthier.retrieve._documents import is_markdown
 from luthier.retrieve._items import IndexItem
 
+
 class _Heading(NamedTuple):
     start: int  # character offsets of its first line and of what follows it
     end: int

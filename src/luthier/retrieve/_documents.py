@@ -38,8 +38,8 @@ class _Broken(Exception):
 def read_documents(folder: Path) -> list[Document]:
     """All documents of a folder and the folders in it, sorted by name.
 
-    Text, Markdown, HTML (as Markdown, without scripts and styles) and PDF are read by their ending, any other file if it is
-    UTF-8 text. Hidden files are never read. Other binary files are skipped; `scan_documents` lists them.
+    Text, Markdown, HTML (as Markdown, without scripts and styles) and PDF are known by their ending; any other file is
+    read if it is UTF-8 text. Hidden files are never read. Other binary files are skipped; `scan_documents` lists them.
 
     Raises:
         RetrievalError: no folder, a file that cannot be read (all are named), or nothing to read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from luthier.data import content_hash
 from luthier.errors import RetrievalError
-from luthier.models import quiet
+from luthier.models._quiet import quiet
 from luthier.retrieve._items import well_formed
 from luthier.store import read_json
 
@@ -79,7 +80,7 @@ def _folder(name: str) -> Path | None:
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         with quiet():
@@ -100,13 +101,13 @@ def _load(name: str, folder: Path) -> Embedder:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RetrievalError(
             f"{folder} is not an embedding model that can be loaded: {error}",
-            why="wanted are the files that sentence-transformers saves, with safetensors weights and no code of its own",
+            why="wanted are the files that sentence-transformers saves, with safetensors weights and without code",
             fix="set retrieval.embedding: minilm, or to a folder written by SentenceTransformer.save_pretrained",
         ) from error
 
 
 def _plain_kind(folder: Path) -> tuple[str, int | None] | None:
-    """(pooling, longest input in tokens) of a model that is a transformer, mean or first-token pooling and scaling to length 1.
+    """(pooling, longest input in tokens) of a plain model: a transformer, mean or first-token pooling, length 1.
 
     Such a model needs transformers only, which is loaded anyway; importing sentence-transformers takes seconds. None
     for any other (prompts, several poolings, dense layers, unknown settings): that library knows how to run them.
@@ -118,7 +119,9 @@ def _plain_kind(folder: Path) -> tuple[str, int | None] | None:
     if not isinstance(modules, list) or not set(transformer) <= {"max_seq_length", "do_lower_case"}:
         return None
     shape = [(module["type"].rpartition(".")[2], module["path"]) for module in modules]
-    poolings = {key.removeprefix("pooling_mode_") for key, on in pooling.items() if key.startswith("pooling_mode_") and on}
+    poolings = {
+        key.removeprefix("pooling_mode_") for key, on in pooling.items() if key.startswith("pooling_mode_") and on
+    }
     if "pooling_mode" in pooling:
         poolings.add(f"{pooling['pooling_mode']}")
     plain = (
@@ -148,7 +151,8 @@ def _unique(texts: Sequence[str], embed: Callable[[list[str]], Vectors]) -> Vect
     """Embeds every different text once: equal texts get equal vectors, whatever batch they would have stood in."""
     places: dict[str, int] = {}
     order = [places.setdefault(text, len(places)) for text in map(well_formed, texts)]
-    return embed(list(places))[order]
+    vectors: Vectors = embed(list(places))[order]
+    return vectors
 
 
 class _Pooled:
@@ -169,7 +173,8 @@ class _Pooled:
         return _unique(texts, self._in_batches)
 
     def embed_query(self, text: str) -> Vectors:
-        return self._in_batches([well_formed(text)])[0]
+        vector: Vectors = self._in_batches([well_formed(text)])[0]
+        return vector
 
     def _in_batches(self, texts: list[str]) -> Vectors:
         """Batches of like length: little padding, bounded memory."""
@@ -213,7 +218,8 @@ class _SentenceTransformer:
         return _unique(texts, lambda some: self._encode(self._model.encode_document, some))
 
     def embed_query(self, text: str) -> Vectors:
-        return self._encode(self._model.encode_query, [well_formed(text)])[0]
+        vector: Vectors = self._encode(self._model.encode_query, [well_formed(text)])[0]
+        return vector
 
     def _encode(self, encode: Callable[..., Any], texts: list[str]) -> Vectors:
         if not texts:
@@ -231,19 +237,19 @@ class _WordLlama:
         spec = importlib.util.find_spec("wordllama")
         if spec is None or spec.origin is None:
             raise RetrievalError("the embedding wordllama is not installed", fix="pip install wordllama")
-        from wordllama import WordLlama
-
         folder = Path(spec.origin).parent
         self.identity = _model_identity(folder, "wordllama")
-        self._model: Any = WordLlama.load(cache_dir=folder, disable_download=True)
+        self._model: Any = importlib.import_module("wordllama").WordLlama.load(cache_dir=folder, disable_download=True)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         return _unique(texts, self._encode)
 
     def embed_query(self, text: str) -> Vectors:
-        return self._encode([well_formed(text)])[0]
+        vector: Vectors = self._encode([well_formed(text)])[0]
+        return vector
 
     def _encode(self, texts: list[str]) -> Vectors:
         if not texts:
             return np.empty((0, self._model.embedding.shape[1]), np.float32)
-        return np.asarray(self._model.embed(texts, norm=True), np.float32)
+        vectors: Vectors = np.asarray(self._model.embed(texts, norm=True), np.float32)
+        return vectors

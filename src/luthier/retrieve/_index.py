@@ -1,9 +1,9 @@
 """The index: a folder of plain files, searched exactly.
 
-    index.json           format, identity, embedder, hash of each other file
-    items.jsonl          key, title and text, sorted by key
-    words/               BM25 (bm25s arrays and vocabulary)
-    vectors.safetensors  float32 [items, d], rows as in items.jsonl; only where an embedder was given
+    index.json                   format, identity, embedder, hash of the content
+    content/items.jsonl          key, title and text, sorted by key
+    content/words/               BM25 (arrays and vocabulary of bm25s)
+    content/vectors.safetensors  float32 [items, d], rows as in items.jsonl; only where an embedder was given
 
 No file holds a path, a time or a random name: the same items give the same bytes, and a copy gives the same hits.
 """
@@ -44,8 +44,10 @@ class Index:
         vectors: Vectors | None,
         embedder: Embedder | None,
         about: dict[str, Any],
+        folder: Path,
     ) -> None:
         self.items = tuple(items)
+        self.folder = folder
         self._lexical = lexical
         self._vectors = None if vectors is None else vectors.astype(np.float64)
         self._embedder = embedder
@@ -53,7 +55,7 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path, embedder: Embedder | None = None) -> Index:
-        """Opens an index; every file is checked against its hash.
+        """Opens an index; its content is checked against its hash.
 
         Args:
             folder: what `build_index` made, or a copy of it.
@@ -62,17 +64,13 @@ class Index:
         Raises:
             RetrievalError: not an index, damaged, made by a newer luthier or with another embedder.
         """
-        about = _checked_about(folder)
-        if embedder is not None and about["embedder"] is not None and about["embedder"]["identity"] != embedder.identity:
-            raise RetrievalError(
-                f"{folder} was built with another embedder ({about['embedder']['name']}) than {embedder.name}",
-                why="vectors of two embedders cannot be compared",
-                fix="open it with the embedder it was built with, or build it again",
-            )
-        lines = (folder / "items.jsonl").read_text(encoding="utf-8").split("\n")
+        about = _about(folder)
+        _check_embedder(folder, about["embedder"], embedder)
+        content = folder / "content"
+        lines = (content / "items.jsonl").read_text(encoding="utf-8").split("\n")
         items = [IndexItem(**json.loads(line)) for line in lines if line]
-        lexical = LexicalIndex.load(folder / "words", len(items))
-        return cls(items, lexical, _load_vectors(folder), embedder, about)
+        lexical = LexicalIndex.load(content / "words", len(items))
+        return cls(items, lexical, _load_vectors(content / "vectors.safetensors"), embedder, about, folder)
 
     @property
     def identity(self) -> str:
@@ -148,22 +146,127 @@ def build_index(items: Sequence[IndexItem], folder: Path, *, embedder: Embedder 
     """
     ordered = sorted(items, key=lambda item: item.key)
     _check_items(ordered)
+    _check_place(folder)
     identity = _identity(ordered, embedder)
-    if (existing := _existing(folder, identity)) is not None:
-        return Index.open(existing, embedder)
+    if (index := _reusable(folder, identity, embedder)) is not None:
+        return index
     texts = [item.searched for item in ordered]
     vectors = None if embedder is None else embedder.embed(texts)
     with new_folder(folder) as building:
+        content = building / "content"
         lines = [json.dumps({"key": i.key, "title": i.title, "text": i.text}, ensure_ascii=False) for i in ordered]
-        write_text_atomic(building / "items.jsonl", "".join(f"{line}\n" for line in lines))
-        LexicalIndex.build(texts).save(building / "words")
+        write_text_atomic(content / "items.jsonl", "".join(f"{line}\n" for line in lines))
+        LexicalIndex.build(texts).save(content / "words")
         if vectors is not None:
-            _save_vectors(building, vectors)
+            _save_vectors(content / "vectors.safetensors", vectors)
         about = {
             "format": FORMAT,
             "identity": identity,
-            "content": hash_folder(building),
+            "content": hash_folder(content),
             "embedder": None if embedder is None else {"name": embedder.name, "identity": embedder.identity},
         }
         write_json(building / "index.json", about)
     return Index.open(folder, embedder)
+
+
+def _identity(ordered: Sequence[IndexItem], embedder: Embedder | None) -> str:
+    return content_hash(
+        {
+            "format": FORMAT,
+            "items": [[item.key, item.title, item.text] for item in ordered],
+            "embedder": None if embedder is None else embedder.identity,
+        }
+    )
+
+
+def _check_items(ordered: Sequence[IndexItem]) -> None:
+    if not ordered:
+        raise RetrievalError("there is nothing to index", fix="give at least one document or example with text")
+    problems = [
+        Problem(f"key {key!r} is used {n} times") for key, n in Counter(i.key for i in ordered).items() if n > 1
+    ]
+    problems += [
+        Problem(f"item {item.key!r} holds half a character (a lone surrogate)")
+        for item in ordered
+        if any(part != well_formed(part) for part in (item.key, item.title, item.text))
+    ]
+    if problems:
+        raise RetrievalError(
+            f"{len(problems)} item(s) cannot be indexed",
+            fix="give each item a key of its own and whole text",
+            problems=problems,
+        )
+
+
+def _check_place(folder: Path) -> None:
+    """Refuses to replace anything but an index."""
+    if folder.exists() and not (folder / "index.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RetrievalError(
+            f"{folder} is there already and is not an index",
+            why="building the index would replace it",
+            fix="name a folder that does not exist yet",
+        )
+
+
+def _reusable(folder: Path, identity: str, embedder: Embedder | None) -> Index | None:
+    try:
+        index = Index.open(folder, embedder)
+    except RetrievalError:  # nothing there, damaged, or made otherwise: it is built anew
+        return None
+    return index if index.identity == identity else None
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """`index.json`, after the content was found to be what it says."""
+    if not (folder / "index.json").is_file():
+        raise RetrievalError(f"there is no index in {folder}", fix="build it again: luthier decide")
+    try:
+        about: dict[str, Any] = read_json(folder / "index.json")
+        if about["format"] > FORMAT:
+            raise RetrievalError(
+                f"{folder} was made by a newer luthier (format {about['format']}; this one reads up to {FORMAT})",
+                fix="pip install -U luthier",
+            )
+        damaged = hash_folder(folder / "content") != about["content"]
+    except (StoreError, KeyError, TypeError) as error:
+        raise _damaged(folder) from error
+    if damaged:
+        raise _damaged(folder)
+    return about
+
+
+def _damaged(folder: Path) -> RetrievalError:
+    return RetrievalError(
+        f"the index in {folder} is not what was built",
+        why="a file was changed, added or cut off since; its hits would not be those that were measured",
+        fix=f"delete it (rm -r {folder}) and run the command again, or restore the release it belongs to",
+    )
+
+
+def _check_embedder(folder: Path, built_with: dict[str, str] | None, embedder: Embedder | None) -> None:
+    if embedder is not None and built_with is not None and built_with["identity"] != embedder.identity:
+        raise RetrievalError(
+            f"{folder} was built with another embedder ({built_with['name']}) than the one given ({embedder.name})",
+            why="vectors of two embedders cannot be compared",
+            fix="open it with the embedder it was built with, or build it again",
+        )
+
+
+def _save_vectors(file: Path, vectors: Vectors) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, file)
+
+
+def _load_vectors(file: Path) -> Vectors | None:
+    from safetensors.numpy import load_file
+
+    return load_file(file)["vectors"] if file.exists() else None
+
+
+def _reciprocal_ranks(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """1 / (60 + rank) of each item; ranks from 1, ties in the items' order."""
+    ranks = np.empty(len(scores), np.float64)
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    fused: NDArray[np.float64] = 1.0 / (FUSION + ranks)
+    return fused

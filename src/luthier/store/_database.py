@@ -94,7 +94,8 @@ class Database:
             return StoreError(
                 f"{place} is damaged: {error}",
                 why="another program or the disk changed it; luthier writes it in transactions only",
-                fix=f"restore it from a copy; or rescue what is readable (sqlite3 {place} .recover | sqlite3 rescued.db); "
+                fix="restore it from a copy; "
+                f"or rescue what is readable (sqlite3 {place} .recover | sqlite3 rescued.db); "
                 f"or start anew (mv {place} {place}.broken)",
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

@@ -1,1 +1,52 @@
-"""TODO."""
+"""Make it: rows to tokens, batches to prefix trees, a base to an adapter.
+
+Importing this loads neither torch nor transformers; what needs them is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from luthier.train._recipe import Recipe
+from luthier.train._rows import TrainingRow, check_rows
+
+if TYPE_CHECKING:
+    from luthier.train._estimate import Estimate, estimate
+    from luthier.train._loop import fine_tune
+    from luthier.train._merge import Merged, merge
+    from luthier.train._result import CurvePoint, TrainProgress, TrainResult
+    from luthier.train._setting import Setting
+
+__all__ = [
+    "CurvePoint",
+    "Estimate",
+    "Merged",
+    "Recipe",
+    "Setting",
+    "TrainProgress",
+    "TrainResult",
+    "TrainingRow",
+    "check_rows",
+    "estimate",
+    "fine_tune",
+    "merge",
+]
+
+_HEAVY = {
+    "CurvePoint": "_result",
+    "Estimate": "_estimate",
+    "Merged": "_merge",
+    "Setting": "_setting",
+    "TrainProgress": "_result",
+    "TrainResult": "_result",
+    "estimate": "_estimate",
+    "fine_tune": "_loop",
+    "merge": "_merge",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HEAVY:
+        return getattr(import_module(f"luthier.train.{_HEAVY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

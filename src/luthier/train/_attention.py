@@ -92,9 +92,7 @@ def tree_attention(
     assert luthier_tree is not None
     groups = query.shape[1] // key.shape[1]
     masks = luthier_tree.masks(groups, sliding_window, query.dtype, query.device)
-    queries = query.split(luthier_tree.lengths, dim=2)
-    keys = key.split(luthier_tree.lengths, dim=2)
-    values = value.split(luthier_tree.lengths, dim=2)
+    queries, keys, values = (torch.split(part, luthier_tree.lengths, dim=2) for part in (query, key, value))
     outputs = []
     for number, (piece, mask) in enumerate(zip(luthier_tree.pieces, masks, strict=True)):
         path = (*piece.above, number)
@@ -164,7 +162,12 @@ def _attend_specially(
 
 
 def _refuse(
-    module: torch.nn.Module, query: Tensor, mask: Tensor | None, dropout: float, tree: Tree | None, others: dict[str, Any]
+    module: torch.nn.Module,
+    query: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    tree: Tree | None,
+    others: dict[str, Any],
 ) -> None:
     asked = sorted(n for n in ("position_bias", "cache", "head_mask") if others.get(n) is not None)
     reasons = {
@@ -173,8 +176,7 @@ def _refuse(
         "it uses dropout": dropout > 0,
         "it is not causal": getattr(module, "is_causal", True) is False or others.get("is_causal") is False,
         f"it asks for {', '.join(asked)}": bool(asked),
-        "it does not keep the packed tokens in one sequence": tree is not None
-        and query.shape[2] != sum(tree.lengths),
+        "it does not keep the packed tokens in one sequence": tree is not None and query.shape[2] != sum(tree.lengths),
     }
     for reason, applies in reasons.items():
         if applies:

@@ -47,10 +47,15 @@ class Course:
         return micro_batches(batch, budget) if packing == "tree" else _padded_parts(batch, budget)
 
     def tokens(self, packing: str) -> int:
-        """Tokens that all steps will run. An epoch's first steps stand for the rest where there are many."""
+        """Tokens that all steps will run in a packing; the first 50 steps stand for the rest where there are more."""
         sampled = min(self.steps, 50)
         counts = [_tokens(part, packing) for s in range(sampled) for part in self.micro_batches(s, packing)]
         return round(sum(counts) * self.steps / sampled)
+
+    def row_tokens(self) -> int:
+        """Tokens of the rows of all steps, each row counted in full."""
+        sampled = min(self.steps, 50)
+        return round(sum(len(row.ids) - 1 for s in range(sampled) for row in self.batch(s)) * self.steps / sampled)
 
     def _epoch(self, epoch: int) -> list[EncodedRow]:
         if self._known[0] != epoch:

@@ -78,7 +78,7 @@ def fine_tune(
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the loss is zero at once, not finite or exploded (the rows are named), or `out` holds another run.
+        TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run.
         DiskFullError, StoreError: `out` cannot be written.
     """
     encoded = encode_rows(base, rows, recipe.max_length)
@@ -201,9 +201,7 @@ class _Run:
         self.optimizer.step()
         trainee.publish()
         seconds = time.perf_counter() - began
-        self.state = self.state.after_step(
-            CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds)
-        )
+        self.state = self.state.after_step(CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds))
 
     def _check(self, loss: float, norm: float, rows: Sequence[EncodedRow]) -> None:
         limit = EXPLODED * math.log(self.trainee.body.config.get_text_config().vocab_size)
@@ -214,8 +212,8 @@ class _Run:
         raise TrainingError(
             f"the loss of step {self.state.step + 1} {what}",
             why="the weights of such a step are of no use; what was saved before it is untouched",
-            fix=f"lower the learning rate (train: {{learning_rate: {self.recipe.learning_rate / 3:.1g}}}); if that does "
-            "not help, look at the rows below",
+            fix=f"lower the learning rate (train: {{learning_rate: {self.recipe.learning_rate / 3:.1g}}} in "
+            "luthier.yaml); if that does not help, look at the rows named above",
             problems=[Problem(f"row {row.id}", row.source or None) for row in rows],
         )
 

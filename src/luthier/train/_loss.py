@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from luthier.train._attention import NAME, Tree
 from luthier.train._rows import EncodedRow
@@ -38,14 +37,15 @@ class MicroBatch:
 def tree_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
     """Rows as one packed prefix tree: every distinct prefix once."""
     packed = pack(rows)
-    kept, nodes = torch.from_numpy(packed.nodes).unique(return_inverse=True)
+    kept, nodes = torch.unique(torch.from_numpy(packed.nodes), return_inverse=True)
     inputs = {
         "input_ids": torch.from_numpy(packed.ids)[None].to(device),
         "position_ids": torch.from_numpy(packed.positions)[None].to(device),
         NAME: Tree(packed.segments),
     }
     targets, weights = torch.from_numpy(packed.targets), torch.from_numpy(packed.weights)
-    return _on(device, inputs, kept, nodes, targets, weights, packed.tokens, packed.row_tokens)
+    kept, nodes, targets, weights = (part.to(device) for part in (kept, nodes, targets, weights))
+    return MicroBatch(inputs, kept, nodes, targets, weights, packed.tokens, packed.row_tokens)
 
 
 def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
@@ -59,19 +59,22 @@ def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch
         mask[number, :length] = 1
     places = [(n, p) for n, row in enumerate(rows) for p in range(row.start - 1, len(row.ids) - 1)]
     targets = torch.tensor([token for row in rows for token in row.ids[row.start :]])
-    kept, columns = torch.tensor([p for _, p in places]).unique(return_inverse=True)
+    kept, columns = torch.unique(torch.tensor([p for _, p in places]), return_inverse=True)
     nodes = torch.tensor([n for n, _ in places]) * len(kept) + columns
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
     real = sum(len(row.ids) - 1 for row in rows)
-    return _on(device, inputs, kept, nodes, targets, torch.ones_like(targets), ids.numel(), real)
+    kept, nodes, targets, weights = (part.to(device) for part in (kept, nodes, targets, torch.ones_like(targets)))
+    return MicroBatch(inputs, kept, nodes, targets, weights, ids.numel(), real)
 
 
-def batch_loss(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
+def batch_loss(model: Any, batch: MicroBatch) -> Tensor:
     """Sum of negative log-likelihoods of all label tokens (a scalar, at least fp32), ready for `backward`."""
-    return cast(Tensor, _LabelLoss.apply(label_logits(model, batch), batch.nodes, batch.targets, batch.weights))
+    logits = label_logits(model, batch)
+    loss: Tensor = _LabelLoss.apply(logits, batch.nodes, batch.targets, batch.weights)  # type: ignore[no-untyped-call]  # torch's stubs
+    return loss
 
 
-def label_likelihoods(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
+def label_likelihoods(model: Any, batch: MicroBatch) -> Tensor:
     """Log-probability of every label token, [labels], without gradients; sorted, so that layouts can be compared."""
     with torch.no_grad():
         logits = label_logits(model, batch)
@@ -80,7 +83,7 @@ def label_likelihoods(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
         return found.repeat_interleave(batch.weights).sort().values
 
 
-def label_logits(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
+def label_logits(model: Any, batch: MicroBatch) -> Tensor:
     """Logits at the positions after which a label comes, [positions, vocabulary].
 
     The model's own `forward` makes them, so each architecture's scaling and capping of logits stays in place.
@@ -89,13 +92,13 @@ def label_logits(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
         logits = model(**batch.inputs, use_cache=False, logits_to_keep=batch.kept).logits
     else:
         logits = model(**batch.inputs, use_cache=False).logits[:, batch.kept]
-    return cast(Tensor, logits.flatten(0, 1))
+    flat: Tensor = logits.flatten(0, 1)
+    return flat
 
 
-def takes_kept_positions(model: torch.nn.Module) -> bool:
+def takes_kept_positions(model: Any) -> bool:
     """Whether the architecture can leave out the logits that nobody needs."""
     body = model.get_base_model() if hasattr(model, "get_base_model") else model
-    assert isinstance(body, PreTrainedModel)
     return "logits_to_keep" in inspect.signature(body.forward).parameters
 
 
@@ -108,7 +111,7 @@ class _LabelLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         exact = torch.promote_types(logits.dtype, torch.float32)
-        norms = torch.cat([part.to(exact).logsumexp(-1) for part in logits.split(CHUNK)])
+        norms = torch.cat([part.to(exact).logsumexp(-1) for part in torch.split(logits, CHUNK)])
         ctx.save_for_backward(logits, norms, nodes, targets, weights)
         return torch.sum((norms[nodes] - logits[nodes, targets].to(exact)) * weights.to(exact))
 
@@ -125,17 +128,3 @@ class _LabelLoss(torch.autograd.Function):
             chunk[nodes[here] - start, targets[here]] -= scaled[here]  # (node, target) pairs are distinct
             gradient[part] = chunk
         return gradient, None, None, None
-
-
-def _on(
-    device: torch.device,
-    inputs: dict[str, Any],
-    kept: Tensor,
-    nodes: Tensor,
-    targets: Tensor,
-    weights: Tensor,
-    tokens: int,
-    row_tokens: int,
-) -> MicroBatch:
-    moved = (tensor.to(device) for tensor in (kept, nodes, targets, weights))
-    return MicroBatch(inputs, *moved, tokens, row_tokens)

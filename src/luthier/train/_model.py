@@ -25,7 +25,15 @@ from luthier.train._files import write_tensors
 from luthier.train._recipe import Recipe
 
 ADAPTER = "default"
-TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "added_tokens.json", "*.jinja", "*.model")
+TOKENIZER_FILES = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.jinja",
+    "*.model",
+)
 
 
 def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -40,7 +48,8 @@ def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
         body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             base_folder(base), dtype=dtype, local_files_only=True, use_safetensors=True
         )
-    return body.to(base.device).eval()  # type: ignore[arg-type]  # transformers types `to` for strings only
+    placed: PreTrainedModel = body.to(base.device).eval()  # type: ignore[arg-type]  # its stubs know strings only
+    return placed
 
 
 def base_folder(base: LocalModel) -> Path:

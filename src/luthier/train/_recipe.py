@@ -61,7 +61,8 @@ class Recipe:
         wrong = [f"{name} must be {rule}, not {getattr(self, name)!r}" for name, rule, ok in self._rules() if not ok]
         if wrong:
             raise TrainingError(
-                f"the recipe cannot be used: {'; '.join(wrong)}", fix="correct the value(s) under train: in luthier.yaml"
+                f"the recipe cannot be used: {'; '.join(wrong)}",
+                fix="correct the value(s) under train: in luthier.yaml",
             )
 
     def _rules(self) -> list[tuple[str, str, bool]]:
@@ -151,7 +152,7 @@ def _below(table: tuple[tuple[float, Any], ...], n: int) -> Any:
 
 
 def _epochs(n_rows: int, batch: int, full: bool) -> float:
-    steps = _below(EPOCHS, n_rows) * (0.5 if full else 1.0) * n_rows / batch
+    steps: float = _below(EPOCHS, n_rows) * (0.5 if full else 1.0) * n_rows / batch
     return min(max(steps, MIN_STEPS), MAX_STEPS) * batch / max(n_rows, 1)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.data import Message, content_hash
 from luthier.errors import ModelError, Problem, TeachesNothingError
-from luthier.models import LocalModel, render_example
+from luthier.models import render_example
+
+if TYPE_CHECKING:
+    from luthier.models import LocalModel
 
 
 @dataclass(frozen=True)

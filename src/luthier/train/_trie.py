@@ -59,7 +59,10 @@ class Packed:
 
 
 def pack(rows: Sequence[EncodedRow]) -> Packed:
-    """Build the tree of rows. The last token of a row is only a label: nothing is predicted from it, so it is not run."""
+    """Build the tree of rows.
+
+    The last token of a row is only a label: nothing is predicted from it, so it is not run.
+    """
     ids: list[int] = []
     positions: list[int] = []
     follows: list[int] = []  # packed index of the token before, -1 at a root
@@ -94,7 +97,8 @@ def micro_batches(rows: Sequence[EncodedRow], budget: int) -> list[list[EncodedR
     Neighbours in sorted order share the longest prefixes, so few prefixes are divided between trees.
     """
     divided: list[list[EncodedRow]] = []
-    room, before = 0, ()
+    room = 0
+    before: tuple[int, ...] = ()
     for row in sorted(rows, key=lambda r: r.ids):
         run = row.ids[:-1]
         new = len(run) - (common_prefix(before, run) if divided else 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from luthier.decide import Bench, Climb, Climbed, Comparison, Verdict, climb, compare, decide, rules_of
+from luthier.decide import Bench, Climb, Climbed, Comparison, Verdict, climb, decide, rules_of
 from luthier.errors import EvidenceError
-from luthier.evaluate import Record, measure
+from luthier.evaluate import Record, compare, measure
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
         raise EvidenceError(
             f"only {len(common)} of the champion's {len(champion)} test cases are still among the test cases",
             why="a paired comparison needs the same cases",
-            fix="keep the old rows in the examples file (the frozen split keeps them as test cases), then refresh again",
+            fix="put the old rows back into the examples (the frozen split keeps them as test cases), then refresh again",
         )
     climbed = climb(bench, Climb())
     rules = rules_of(bench.task)
@@ -55,14 +55,22 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
     rung = verdict.rung or _fallback(climbed, champion_method)
     records = measure(climbed.systems[rung], bench.test, bench.scorer, bench.store)
     new = {record.case: record.score for record in records}
-    groups = [bench.groups[case.id] for case in common]
-    comparison = compare(
-        f"{rung} on {bench.base.name}",
-        f"champion ({champion_method})",
+    paired = compare(
         [new[case.id] for case in common],
         [champion[case.id] for case in common],
-        groups,
+        [bench.groups[case.id] for case in common],
         binary=bench.scorer.binary,
+        alpha=0.025,
+    )
+    comparison = Comparison(
+        f"{rung} on {bench.base.name}",
+        f"champion ({champion_method})",
+        paired.n,
+        paired.difference,
+        paired.low,
+        paired.high,
+        paired.p,
+        paired.test,
     )
     not_worse = comparison.low >= -rules.margin
     return Refreshed(

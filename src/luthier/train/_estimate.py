@@ -1,0 +1,98 @@
+"""What a run will take, from one timed micro-batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from luthier.models import LocalModel
+from luthier.train._course import Course
+from luthier.train._loss import MicroBatch, batch_loss
+from luthier.train._model import Trainee, load_body
+from luthier.train._recipe import Recipe
+from luthier.train._rows import EncodedRow, TrainingRow, encode_rows
+from luthier.train._setting import Setting, find_setting
+
+OPTIMIZER_BYTES = 12  # a trained weight: gradient and two moments in fp32
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What training takes, without evaluations.
+
+    `tokens` will be run for `row_tokens` of the rows, in `steps` optimizer steps. `seconds` is for all of `epochs`
+    without an early stop. `bytes` is the peak memory of the training copy: weights, optimizer and activations.
+    """
+
+    tokens: int
+    row_tokens: int
+    steps: int
+    seconds: float
+    bytes: int
+    setting: Setting
+
+
+def estimate(
+    base: LocalModel, rows: Sequence[TrainingRow], recipe: Recipe, *, replay: Sequence[TrainingRow] = ()
+) -> Estimate:
+    """Tokens, time and memory of a run, from the rows and one timed micro-batch.
+
+    Raises:
+        TeachesNothingError, TrainingError: as `fine_tune` before its first step.
+    """
+    encoded = encode_rows(base, rows, recipe.max_length)
+    again = encode_rows(base, replay, recipe.max_length) if replay else []
+    course = Course(encoded, again, recipe)
+    setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype))
+    trainee = Trainee(load_body(base, setting.dtype), recipe)
+    batch = setting.batch(_largest(course, setting), trainee.device)
+    _run(trainee, setting, batch)  # the first pass pays for allocations and kernels
+    seconds, activations = _run(trainee, setting, batch)
+    tokens = course.tokens(setting.packing)
+    return Estimate(
+        tokens=tokens,
+        row_tokens=course.row_tokens(),
+        steps=course.steps,
+        seconds=tokens * seconds / batch.tokens,
+        bytes=_fixed_bytes(trainee) + activations,
+        setting=setting,
+    )
+
+
+def _largest(course: Course, setting: Setting) -> list[EncodedRow]:
+    """The largest micro-batch of the first steps: what memory must hold."""
+    parts = [part for step in range(min(course.steps, 5)) for part in course.micro_batches(step, setting.packing)]
+    return max(parts, key=lambda part: sum(len(row.ids) for row in part))
+
+
+def _run(trainee: Trainee, setting: Setting, batch: MicroBatch) -> tuple[float, int]:
+    """Seconds of one forward and backward pass, and bytes that the forward pass keeps for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    began = time.perf_counter()
+    with setting.attention(trainee.body), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = batch_loss(trainee.module, batch)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+    trainee.collect_gradients()
+    if trainee.device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - began
+    weights = {parameter.untyped_storage().data_ptr() for parameter in trainee.module.parameters()}
+    return seconds, sum(size for place, size in kept.items() if place not in weights)
+
+
+def _fixed_bytes(trainee: Trainee) -> int:
+    working = list(trainee.module.parameters())
+    masters = list(trainee.masters.values())
+    weights: dict[int, int] = {
+        id(p): p.numel() * p.element_size() for p in (*working, *masters)
+    }  # a master may be a working weight
+    return sum(weights.values()) + OPTIMIZER_BYTES * sum(m.numel() for m in masters)
