@@ -59,6 +59,7 @@ def save_tiny_model(folder: Path, config_class: str = "LlamaConfig", **changes) 
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     tokenizer = train_tokenizer()
     shape = {
         "vocab_size": len(tokenizer),
@@ -97,9 +98,19 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tmp_path_factory) -> Path:
+def make_tiny_model(tmp_path_factory):
+    """Makes folders with tiny random models: `make_tiny_model("MistralConfig", sliding_window=24)`."""
+
+    def make(config_class: str = "LlamaConfig", **changes) -> Path:
+        return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", config_class, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(make_tiny_model) -> Path:
     """A folder with a 2-layer random Llama (fp32 safetensors) and a byte-level BPE tokenizer with a ChatML template."""
-    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return make_tiny_model()
 
 
 @pytest.fixture

@@ -33,7 +33,10 @@ values = st.recursive(
 )
 messages = st.lists(
     st.fixed_dictionaries(
-        {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": st.one_of(st.text(max_size=5), leaves)}
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+            "content": st.one_of(st.text(max_size=5), leaves),
+        }
     ),
     max_size=4,
 )
@@ -41,7 +44,9 @@ texts = st.text(alphabet=st.characters(blacklist_categories=["Cs"], blacklist_ch
 
 
 @quick
-@given(content=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+@given(
+    content=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(lambda t: t.encode("utf-8", "surrogatepass")))
+)
 @pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.csv", "d"])
 def test_any_bytes(tmp_path: Path, name: str, content: bytes) -> None:
     file = tmp_path / name
@@ -54,7 +59,7 @@ def test_any_bytes(tmp_path: Path, name: str, content: bytes) -> None:
 
 
 @quick
-@given(rows=st.lists(st.dictionaries(keys, values | messages, max_size=5) | values, min_size=1, max_size=6))
+@given(rows=st.lists(st.dictionaries(keys, values | messages, max_size=5) | values, min_size=2, max_size=6))
 def test_any_json_as_lines_or_as_a_document(tmp_path: Path, rows: list[Any]) -> None:
     lines = tmp_path / "d.jsonl"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -44,8 +44,8 @@ def one(tmp_path: Path, row: Any) -> Example:
 
 def refused(tmp_path: Path, row: Any) -> str:
     """Why a row is refused that stands below a good one of the same form."""
-    good = {key: [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}] for key in row if key == "messages"}
-    good = good or {"prompt": "x", "completion": "y"}
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    good = {"messages": turns} if "messages" in row else {"prompt": "x", "completion": "y"}
     found = scan_examples(write_lines(tmp_path / "two.jsonl", [good, row]))
     assert (len(found.examples), [p.line for p in found.problems]) == (1, [2])
     return found.problems[0].what
@@ -133,8 +133,7 @@ def test_other_columns_are_never_guessed_to_be_groups(tmp_path: Path) -> None:
 
 
 def test_outputs_that_are_no_text_become_text(tmp_path: Path) -> None:
-    cases = {1: "1", 2.5: "2.5", True: "true"}
-    for value, text in cases.items():
+    for value, text in ((1, "1"), (2.5, "2.5"), (True, "true")):
         assert one(tmp_path, {"prompt": "p", "label": value}).output == text
     assert one(tmp_path, {"prompt": "p", "output": {"b": "ü", "a": [1, None]}}).output == '{"b": "ü", "a": [1, null]}'
 
@@ -157,12 +156,11 @@ def test_json_lines_by_content(tmp_path: Path, name: str, end: str) -> None:
     assert pairs(read_examples(write_lines(tmp_path / name, list(rows_of_pairs()), end))) == WANTED
 
 
-@pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.data"])
+@pytest.mark.parametrize(
+    ("name", "wrap"), [("d.jsonl", None), ("d.json", None), ("d.json", "data"), ("d.data", "examples"), ("d", None)]
+)
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("wrap", [None, "data", "examples"])
 def test_json_documents_by_content(tmp_path: Path, name: str, indent: int | None, wrap: str | None) -> None:
-    if name == "d.jsonl" and wrap:
-        pytest.skip("an object on the first line of a .jsonl file is a row")
     value: Any = rows_of_pairs() if wrap is None else {"version": 1, wrap: rows_of_pairs()}
     (tmp_path / name).write_text(json.dumps(value, indent=indent))
     assert pairs(read_examples(tmp_path / name)) == WANTED
@@ -170,7 +168,8 @@ def test_json_documents_by_content(tmp_path: Path, name: str, indent: int | None
 
 def test_rows_of_a_json_document_keep_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "d.json"
-    file.write_text('[\n {"prompt": "a?",\n  "completion": "A"},\n {"prompt": "b?", "completion": ""},\n\n {"prompt": NaN}]')
+    rows = '{"prompt": "a?",\n  "completion": "A"},\n {"prompt": "b?", "completion": ""},\n\n {"prompt": NaN}'
+    file.write_text(f"[\n {rows}]")
     found = scan_examples(file)
     assert [e.source.line for e in found.examples] == [2]
     assert [(p.line, p.what.split(";")[0]) for p in found.problems] == [
@@ -249,7 +248,7 @@ def test_parquet_with_class_labels(tmp_path: Path) -> None:
 def test_parquet_messages_with_absent_fields(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     arrow = pytest.importorskip("pyarrow")
-    turns = [{"role": "user", "content": "u", "tool_calls": None}, {"role": "assistant", "content": "a", "tool_calls": None}]
+    turns = [{"role": role, "content": role[0], "tool_calls": None} for role in ("user", "assistant")]
     parquet.write_table(arrow.table({"messages": [turns], "prompt": ["x"]}), tmp_path / "d.bin")
     assert pairs(read_examples(tmp_path / "d.bin")) == [("u", "a")]
 
@@ -295,9 +294,10 @@ U, A = {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}
         ({"prompt": "p\0", "completion": "c"}, "NUL"),
         ({"prompt": "p", "completion": "c", "label": "l"}, "`completion` and `label` could both be the wanted output"),
         ({"prompt": "p", "question": "q", "completion": "c"}, "`prompt` and `question` could both be the input"),
-        ({"prompt": "p", "completion": "c"}, "no key for the wanted output"),
+        ({"prompt": "p", "note": "n"}, "no key for the wanted output: looked for completion, output, resp"),
+        ({"a": 1}, "no key for the input: looked for messages, conversations, prompt"),
         ({"prompt": "p", "complation": "c"}, "`complation`; did you mean `completion`?"),
-        ({"question": "p", "answer": "c"}, "the row has question + answer, and most rows of the file have prompt + comp"),
+        ({"question": "p", "answer": "c"}, "the row has question + answer, and most rows of the file have prompt"),
         ({"messages": [U]}, "does not end with an assistant's message"),
         ({"messages": [A]}, "no message of the user"),
         ({"messages": [U, {"role": "system", "content": "s"}, U, A]}, "a system message stands after the first place"),
@@ -370,7 +370,7 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
         (b'{"a": [{"x": 1}], "b": [{"x": 2}]}', "several lists of rows: `a`, `b`"),
         (b'[{"prompt": "p", "completion": "c"}', "is not JSON"),
         (b'[{"prompt": "p", "completion": "c"}] x', "is not JSON"),
-        (b"{\n" + b'"a":[' * 100_000, "nested too deeply"),
+        (b"{\n" + b'"a":{' * 100_000, "nested too deeply"),
         (b"just some words\nand more\n", "has a form"),
         (b'{"prompts": "p", "answer": "a"}', "has a form"),
     ],

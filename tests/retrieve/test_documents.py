@@ -69,7 +69,8 @@ def test_text_files_are_read_in_order_of_their_names(tmp_path: Path) -> None:
 
 def test_html_becomes_markdown_without_what_nobody_reads(tmp_path: Path) -> None:
     page = """<!DOCTYPE html><html><head><meta charset="iso-8859-1"><title>Refunds</title><style>p {color: red}</style>
-    </head><body><script>alert("x")</script><!-- a secret --><h2>When</h2><p>Within <b>14</b> days, caf\u00e9 snake_case *a*</p>
+    </head><body><script>alert("x")</script><!-- a secret --><h2>When</h2>
+    <p>Within <b>14</b> days, caf\u00e9 snake_case *a*</p>
     <ul><li>one</li><li>two</li></ul><table><tr><th>k</th></tr><tr><td>v</td></tr></table>
     <img alt="a chart" src="data:image/png;base64,AAAA"><noscript>turn it on</noscript></body></html>"""
     put(tmp_path, {"p.html": page.encode("latin-1")})
@@ -98,13 +99,18 @@ def test_html_that_looks_like_a_file_name_is_read_without_a_warning(tmp_path: Pa
     assert texts(tmp_path) == {"p.html": "file.txt", "q.html": "http://example.org/"}
 
 
+def test_a_page_with_a_bad_character_reference_is_read(tmp_path: Path) -> None:
+    put(tmp_path, {"p.html": "<p>a&#0;b \ufffd</p>"})
+    assert texts(tmp_path)["p.html"] == "a\ufffdb \ufffd"
+
+
 def test_pdf_pages_are_read(tmp_path: Path) -> None:
     put(tmp_path, {"x.PDF": pdf("The first page", "The second page"), "open.pdf": encrypted("")})
     found = texts(tmp_path)
     assert found["x.PDF"] == "The first page\n\nThe second page" and found["open.pdf"] == "secret plan"
 
 
-def test_everything_that_is_broken_is_named_at_once(tmp_path: Path) -> None:
+def test_everything_that_is_broken_is_named_at_once(tmp_path: Path, capfd) -> None:
     outside = put(tmp_path / "outside", {"secret.txt": "s"})
     folder = put(
         tmp_path / "docs",
@@ -139,6 +145,7 @@ def test_everything_that_is_broken_is_named_at_once(tmp_path: Path) -> None:
     assert all(word in reasons[name] for name, word in expected.items())
     assert "9 document(s)" in caught.value.what and caught.value.fix
     assert [d.name for d in scan_documents(folder).documents] == ["good.txt"]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_is_skipped_is_listed_and_hidden_files_are_not_there(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ review_by: 2030-01-31
 split: {test_cases: 60, group: customer}
 """
 
+BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -226,7 +230,7 @@ def test_a_base_that_lies_in_the_folder_is_a_path_and_any_other_a_name(folder: P
     ("text", "line"),
     [
         ("a: &a [*a]\n", 1),
-        ("a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(f"{n}: &{n} [{','.join([f'*{p}'] * 9)}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True)), 1),
+        (BOMB, 1),
         ("a: b\nc: " + "[" * 50_000, 2),
         ("\ta: b\n", 1),
         ("a: b\nc: d: e\n", 2),

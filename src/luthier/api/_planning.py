@@ -40,7 +40,7 @@ class PlanStep:
 class Plan:
     """The upper bound of what `decide` spends; stopping early makes it less.
 
-    `memory` is bytes at the peak of training, or of answering where nothing can be trained; `disk` bytes of what is kept.
+    `memory` is bytes at the peak of training (0 where nothing is trained), `disk` bytes of what is kept.
     """
 
     base: str

@@ -29,7 +29,8 @@ def verb(**settings: Any) -> Callable[[Callable[..., int | None]], click.Command
             sys.exit(_guard(function, as_json, arguments))
 
         with_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(guarded)
-        return click.command(**settings)(with_json)
+        command: click.Command = click.command(**settings)(with_json)
+        return command
 
     return wrap
 

@@ -71,7 +71,7 @@ def audit(task: Task, examples: Sequence[Example], split: Split | None) -> list[
         _empty(examples),
         _wrong_outputs(task, examples),
         _leakage(groups_of(everything, near=near), split),
-        _left_out(examples, split),
+        _left_out(task, examples, split),
         _conflicts(task, examples),
         _duplicates(examples),
         _near_duplicates(examples, near),
@@ -139,10 +139,10 @@ def _leakage(groups: Mapping[str, str], split: Split | None) -> Iterable[Finding
         yield _finding("leakage", "blocks", rows, reason, "divide again: change split.seed in luthier.yaml")
 
 
-def _left_out(examples: Sequence[Example], split: Split | None) -> Iterable[Finding]:
-    if split is None:
+def _left_out(task: Task, examples: Sequence[Example], split: Split | None) -> Iterable[Finding]:
+    if split is None or task.test_examples is None:
         return
-    used = {e.id for e in (*split.train, *split.development, *split.test)}
+    used = {e.id for e in (*split.train, *split.development)}
     rows = [e for e in examples if e.id not in used]
     if rows:
         reason = (

@@ -57,8 +57,8 @@ def form_of(row: Mapping[str, Any], *, labelled: bool) -> Form:
     inputs, outputs = [key for key in INPUTS if key in row], [key for key in OUTPUTS if key in row]
     if "instruction" in inputs and "input" in inputs:
         inputs = ["instruction"]  # Alpaca; some copies also hold the rendered prompt as `text`
-    output = _only(outputs, "the wanted output", row) if labelled else ""
-    return Form("pairs", _only(inputs, "the input", row), output)
+    source = _only(inputs, "the input", row)
+    return Form("pairs", source, _only(outputs, "the wanted output", row) if labelled else "")
 
 
 def _only(keys: Sequence[str], part: str, row: Mapping[str, Any]) -> str:

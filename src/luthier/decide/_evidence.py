@@ -164,7 +164,7 @@ class RungVerdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired comparison of two rungs on their common cases: `difference` = mean(a) - mean(b), with a 95 % interval."""
+    """Two rungs paired on their common cases: `difference` = mean(a) - mean(b), with a 95 % interval."""
 
     a: str
     b: str
@@ -188,9 +188,9 @@ class Warrant:
 class Verdict:
     """What the evidence supports.
 
-    `rung` is the recommended rung (None for the last three kinds). `sentence` is the verdict in one line; `reasons` why;
-    `advice` what to do next; `flips` what would change it. `answers_saved` counts test answers that early stopping and
-    rungs not run have spared.
+    `rung` is the recommended rung (None for the last three kinds). `sentence` is the verdict in one line, `reasons` say
+    why, `advice` what to do next, `flips` what would change it. `answers_saved` counts test answers that early stopping
+    and rungs not run have spared.
     """
 
     kind: VerdictKind

@@ -34,7 +34,7 @@ def _recommended(field: Standing, rung: RungEvidence, warrant: Warrant) -> str:
 def _no_worse(field: Standing, rung: RungEvidence) -> str:
     if field.best is None or rung is field.best:
         return "is the best"
-    return f"is not worse than {field.best.rung} by {field.rules.margin:g}"
+    return f"is not worse than {field.best.rung} by more than {field.rules.margin:g}"
 
 
 def _lacking(field: Standing, warrant: Warrant) -> str:

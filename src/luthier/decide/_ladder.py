@@ -138,18 +138,17 @@ def _measure(method: MethodName, system: System, bench: Bench, rungs: int, every
     while len(records) < len(bench.test):
         known = len(records)
         part = bench.test[known : known + step]
-        count = itertools.count(known + 1)
-        records += measure(
-            system,
-            part,
-            bench.scorer,
-            bench.store,
-            on_record=lambda _, n=count: bench.progress(f"measuring {method}", next(n), len(bench.test), "test cases"),
-        )
+        counted = _counter(method, bench, known)
+        records += measure(system, part, bench.scorer, bench.store, on_record=counted)
         if not whole and _state(records, bench, rungs) is not State.OPEN:
             bench.progress(f"measuring {method}", len(bench.test), len(bench.test), f"settled after {len(records)}")
             break
     return tuple(records)
+
+
+def _counter(method: MethodName, bench: Bench, known: int) -> Callable[[Record], None]:
+    numbers = itertools.count(known + 1)
+    return lambda _: bench.progress(f"measuring {method}", next(numbers), len(bench.test), "test cases")
 
 
 def _state(records: list[Record] | tuple[Record, ...], bench: Bench, rungs: int) -> State:

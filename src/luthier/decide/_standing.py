@@ -9,7 +9,7 @@ from functools import cached_property
 from luthier.decide._cost import monthly
 from luthier.decide._evidence import Comparison, Evidence, Rules, RungEvidence, RungVerdict, State
 from luthier.errors import EvidenceError
-from luthier.evaluate import adequacy_state, better_by, bounds, compare, display_interval, more_pairs
+from luthier.evaluate import adequacy_state, better_by, bounds, compare, display_interval, more_pairs, settle
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,24 @@ class Standing:
     @cached_property
     def verdicts(self) -> tuple[RungVerdict, ...]:
         """One for every planned rung."""
-        if self.rules.bar is not None:
-            return tuple(self._against_bar(rung, self.rules.bar) for rung in self.evidence.rungs)
-        return tuple(self._against_best(rung) for rung in self.evidence.rungs)
+        bar, cases = self.rules.bar, len(self.evidence.cases)
+        return tuple(
+            _not_run(rung, cases)
+            if not rung.scores
+            else self._against_best(rung)
+            if bar is None
+            else self._against_bar(rung, bar)
+            for rung in self.evidence.rungs
+        )
+
+    @cached_property
+    def states(self) -> tuple[State, ...]:
+        """The state of every planned rung: all that the choice of a rung reads."""
+        return tuple(self._state(rung) for rung in self.evidence.rungs)
 
     def state(self, rung: RungEvidence) -> State:
         """The state of a rung."""
-        return self.verdict(rung).state
+        return self.states[self.evidence.rungs.index(rung)]
 
     def verdict(self, rung: RungEvidence) -> RungVerdict:
         """The figures of a rung."""
@@ -98,9 +109,24 @@ class Standing:
             pairs += [(winner, other) for other in self.cheaper(winner) if other.scores]
         return tuple(self.comparison(a, b) for i, (a, b) in enumerate(pairs) if (a, b) not in pairs[:i])
 
-    def _against_bar(self, rung: RungEvidence, bar: float) -> RungVerdict:
+    def _state(self, rung: RungEvidence) -> State:
         if not rung.scores:
-            return _not_run(rung, len(self.evidence.cases))
+            return State.NOT_RUN
+        groups, binary = self.evidence.groups, self.evidence.binary
+        if self.rules.bar is not None:
+            return State(settle(rung.scores, groups, bar=self.rules.bar, alpha=self.alpha_each, binary=binary).state)
+        if self.best is None or len(rung.scores) < len(groups):
+            return State.OPEN
+        if rung is self.best:
+            return State.MEETS
+        found = compare(rung.scores, self.best.scores, groups, binary=binary, alpha=self.alpha_each)
+        if not found.usable:
+            return State.OPEN
+        if found.low >= -self.rules.margin:
+            return State.MEETS
+        return State.FALLS_SHORT if found.high < -self.rules.margin else State.OPEN
+
+    def _against_bar(self, rung: RungEvidence, bar: float) -> RungVerdict:
         found = adequacy_state(
             rung.scores, self.evidence.groups, bar=bar, alpha=self.alpha_each, binary=self.evidence.binary
         )
@@ -123,21 +149,16 @@ class Standing:
 
     def _against_best(self, rung: RungEvidence) -> RungVerdict:
         """Non-inferiority to the best rung within the margin, on paired differences."""
-        groups, binary, whole = self.evidence.groups, self.evidence.binary, len(self.evidence.cases)
-        if not rung.scores:
-            return _not_run(rung, whole)
+        groups, binary = self.evidence.groups, self.evidence.binary
         low, high = bounds(rung.scores, groups, alpha=self.alpha_each, binary=binary)
         display = display_interval(rung.scores, groups, binary=binary)
-        state, note = State.OPEN, f"{len(rung.scores)} of {whole} cases are answered"
-        more: int | None = whole - len(rung.scores)
-        if self.best is not None and len(rung.scores) == whole:
-            state, more, note = self._against(rung, self.best)
+        more, note = self._about_best(rung)
         return RungVerdict(
             rung=rung.rung,
             method=rung.method,
-            state=state,
+            state=self.state(rung),
             answered=len(rung.scores),
-            planned=whole,
+            planned=len(groups),
             mean=math.fsum(rung.scores) / len(rung.scores),
             low=low,
             high=high,
@@ -148,20 +169,18 @@ class Standing:
             note=note,
         )
 
-    def _against(self, rung: RungEvidence, best: RungEvidence) -> tuple[State, int | None, str]:
+    def _about_best(self, rung: RungEvidence) -> tuple[int | None, str]:
+        """How many more cases would settle it, and what is to be said."""
+        groups, margin, best = self.evidence.groups, self.rules.margin, self.best
+        if best is None or len(rung.scores) < len(groups):
+            return len(groups) - len(rung.scores), f"{len(rung.scores)} of {len(groups)} cases are answered"
         if rung is best:
-            return State.MEETS, None, "the best measured"
-        groups, margin = self.evidence.groups, self.rules.margin
-        found = compare(rung.scores, best.scores, groups, binary=self.evidence.binary, alpha=self.alpha_each)
-        if not found.usable:
-            return State.OPEN, None, found.test
-        if found.low >= -margin:
-            return State.MEETS, None, f"not worse than {best.rung} by {margin:g}"
-        if found.high < -margin:
-            return State.FALLS_SHORT, None, f"worse than {best.rung} by more than {margin:g}"
-        differences = [a - b for a, b in zip(rung.scores, best.scores, strict=True)]
-        more, note = more_pairs(differences, groups, margin=margin, alpha=self.alpha_each)
-        return State.OPEN, more, note
+            return None, "the best measured"
+        if self.state(rung) is State.OPEN:
+            differences = [a - b for a, b in zip(rung.scores, best.scores, strict=True)]
+            return more_pairs(differences, groups, margin=margin, alpha=self.alpha_each)
+        word = "not worse" if self.state(rung) is State.MEETS else "worse"
+        return None, f"{word} than {best.rung} by more than {margin:g}"
 
 
 def standing(rules: Rules, evidence: Evidence) -> Standing:

@@ -1,4 +1,4 @@
-"""A rung made concrete: model, instructions, demonstrations, index, adapter, decoding. What is measured is what is served."""
+"""A rung made concrete: model, instructions, demonstrations, index, adapter, decoding. Measured as it is served."""
 
 from __future__ import annotations
 

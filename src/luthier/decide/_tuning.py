@@ -1,4 +1,4 @@
-"""The fine-tuned rungs: rows rendered as they will be served, training, and the adapter's scale chosen on development."""
+"""The fine-tuned rungs: rows rendered as they will be served, training, the adapter's scale chosen on development."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def replay_rows(bench: Bench) -> list[TrainingRow]:
 
 
 def whole_sentences(text: str) -> str:
-    """The text up to its last sentence end: an answer cut off by a length limit must not teach to stop in mid-sentence."""
+    """The text up to its last sentence end: a cut-off answer must not teach to stop in mid-sentence."""
     end = max(text.rfind(mark) for mark in (". ", ".\n", "! ", "? ", '."', "."))
     return text[: end + 1].strip() if end > 0 else ""
 

@@ -1,4 +1,4 @@
-"""The instructions that the prompt rung tries on development cases: the user's own, and the same with the format said."""
+"""The instructions that the prompt rung tries: the user's own, and the same with the format said."""
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
 """Is it better: scorers, the runner, statistics."""
 
+from luthier.evaluate._battery import Battery, build_battery
+from luthier.evaluate._battery_items import replay_prompts
+from luthier.evaluate._capability import measure_capability
+from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._records import Record, Scored
 from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure
 from luthier.evaluate._scorers import Scorer, make_scorer
@@ -16,9 +20,11 @@ from luthier.evaluate._statistics_adequacy import (
     LOOK_EVERY,
     Adequacy,
     AdequacyState,
+    Settled,
     adequacy_state,
     bounds,
     display_interval,
+    settle,
 )
 from luthier.evaluate._statistics_assurance import more_cases, more_pairs
 from luthier.evaluate._statistics_paired import (
@@ -41,16 +47,22 @@ __all__ = [
     "AdequacyState",
     "AnswerStore",
     "Answerer",
+    "Battery",
+    "Capability",
+    "FamilyResult",
+    "Flips",
     "Paired",
     "Record",
     "Scored",
     "Scorer",
+    "Settled",
     "adequacy_state",
     "answer_key",
     "better_by",
     "betting_e_process",
     "bonett_price",
     "bounds",
+    "build_battery",
     "clopper_pearson",
     "compare",
     "confidence_sequence",
@@ -63,10 +75,13 @@ __all__ = [
     "mean_bounds",
     "mean_p",
     "measure",
+    "measure_capability",
     "mid_p_mcnemar",
     "more_cases",
     "more_pairs",
     "paired_t",
+    "replay_prompts",
+    "settle",
     "squad_tokens",
     "wilson",
 ]

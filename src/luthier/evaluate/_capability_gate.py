@@ -102,7 +102,9 @@ class Capability:
             FamilyResult(**{**f, "flips": Flips(**f["flips"]), "regressions": tuple(f["regressions"])})
             for f in value["families"]
         )
-        rest = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k not in ("format", "families")}
+        rest: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k not in ("format", "families")
+        }
         return Capability(families=families, **rest)
 
 

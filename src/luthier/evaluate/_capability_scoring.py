@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ def _logprobs_of_options(model: ScoringModel, items: Sequence[ChoiceItem]) -> li
     if not sequences:
         return []
     sums = [float(_finite(part, model).sum(dtype=np.float64)) for part in model.logprobs(sequences, starts)]
-    ends = np.cumsum([0] + [len(item.options) for item in items])
-    return [sums[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    rest = iter(sums)
+    return [list(islice(rest, len(item.options))) for item in items]
 
 
 def _compare(item: ChoiceItem, logprobs: Sequence[float], unit: LengthUnit) -> Outcome:

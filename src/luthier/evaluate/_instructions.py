@@ -36,6 +36,7 @@ _REFUSAL = re.compile(
     | \b(?:i'm|i\ am|we're|we\ are)\ (?:not\ able|unable|not\ allowed|not\ going|not\ comfortable|not\ willing|
         not\ in\ a\ position|not\ equipped|not\ designed|not\ programmed|not\ capable)\b
     | \b(?:i'm|i\ am)\ (?:so\ |very\ |really\ |truly\ )?sorry,?\ but\b
+    | \bsorry\ for\ (?:\w+\ ){0,3}\w+,\ but\b
     | \bi\ (?:don't|do\ not)\ (?:feel\ comfortable|have\ the\ ability|have\ the\ capability|condone|support|engage|
         provide|assist|encourage)\b
     | \bas\ an\ ai\b.{0,80}\b(?:can't|cannot|not\ able|unable|don't|do\ not|not)\b
@@ -108,11 +109,11 @@ def _language(text: str, check: Check) -> bool:
 
 
 def _number(text: str, check: Check) -> bool:
-    return last_number(text) == check["value"]
+    return bool(last_number(text) == check["value"])
 
 
 def _equals(text: str, check: Check) -> bool:
-    return bool(text.strip("\"'“” ") == check["text"])
+    return text.strip("\"'“” ") == str(check["text"])
 
 
 def _ends_with(text: str, check: Check) -> bool:

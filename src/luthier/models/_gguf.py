@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,7 +41,8 @@ def _write(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with quiet():
+    # The converter draws a bar of its own that transformers' switches do not reach; errors come as exceptions.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(

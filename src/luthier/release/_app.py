@@ -112,9 +112,10 @@ def _events(reply: Reply, answer: Answer, usage: bool) -> Iterator[str]:
 
 async def _unless_gone(answer: asyncio.Future[Answer], request: Request) -> Answer:
     """The answer; withdrawn from the queue when the client goes away first."""
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.create_task(_disconnected(request))
+    either: list[asyncio.Future[Any]] = [answer, gone]
     try:
-        await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
         if not answer.done():

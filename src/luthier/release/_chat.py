@@ -7,7 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -159,7 +159,7 @@ def conversation(body: ChatBody, instructions: str, own: SystemMessages) -> tupl
     Raises:
         Refusal: the conversation is of another form than what was measured.
     """
-    roles = ["system" if turn.role == "developer" else turn.role for turn in body.messages]
+    roles: list[Role] = ["system" if turn.role == "developer" else turn.role for turn in body.messages]
     if "system" in roles[1:]:
         raise Refusal(400, "only the first message may be a system message", param="messages")
     if roles[-1] != "user":
@@ -170,7 +170,7 @@ def conversation(body: ChatBody, instructions: str, own: SystemMessages) -> tupl
     for role, turn in zip(roles, body.messages, strict=True):
         if role == "system" and turn.text.strip() == instructions.strip():
             continue
-        messages.append(Message(cast(Role, role), turn.text))
+        messages.append(Message(role, turn.text))
     given = messages[0].role == "system"
     if given and own == "none":
         raise Refusal(

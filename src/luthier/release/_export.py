@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ExportKind = Literal["peft", "merged", "system"]
 
+ADAPTER_CONFIG = "adapter_config.json"
+DOCUMENTS = ("evidence", "verdict", "gate", "capability")
 PRIVATE = frozenset(
     {"cases.jsonl", "README.md"}
 )  # test cases stay here, for who has seen them cannot be tested; new card
@@ -61,12 +63,9 @@ def export(
             _write_system(release, setup, folder)
         else:
             _write_weights(release, setup, folder, kind, system, base)
-        documents = {name: found for name in _DOCUMENTS if (found := release.document(name)) is not None}
+        documents = {name: found for name in DOCUMENTS if (found := release.document(name)) is not None}
         write_text_atomic(folder / "README.md", render_card(release.lock, documents, kind=kind))
     return out
-
-
-_DOCUMENTS = ("evidence", "verdict", "gate", "capability")
 
 
 def _write_system(release: Release, setup: Setup, folder: Path) -> None:
@@ -82,34 +81,46 @@ def _write_weights(
     release: Release, setup: Setup, folder: Path, kind: ExportKind, system: System | None, base: LocalModel | None
 ) -> None:
     assert system is not None and base is not None  # asked for by the signature for these kinds
+    adapter = folder if kind == "peft" else folder / "adapter"
+    _bake(release.folder / "adapter", adapter, setup.scale)
     if kind == "peft":
-        _bake(release.folder / "adapter", folder, setup.scale, release.lock["base"]["name"])
-        written: Model = base.with_adapter(folder)
+        written: Model = base.with_adapter(adapter)
     else:
-        from luthier.models import load_model
-        from luthier.train import merge
-
-        baked = folder / "adapter"
-        _bake(release.folder / "adapter", baked, setup.scale, release.lock["base"]["name"])
-        merge(base, baked, folder / "model")
-        shutil.rmtree(baked)
-        for path in sorted((folder / "model").iterdir()):
-            path.replace(folder / path.name)
-        (folder / "model").rmdir()
-        written = load_model(str(folder))
+        written = _melt(base, adapter, folder)
     _demand_same_answers(release, system, written, kind)
+    if kind == "peft":
+        _change_config(adapter, base_model_name_or_path=release.lock["base"]["name"])
     shutil.copyfile(release.folder / "system.json", folder / "system.json")
 
 
-def _bake(adapter: Path, out: Path, scale: float, base: str) -> None:
-    """Copy an adapter with its scale in `lora_alpha`, and the base by name instead of a place on this machine."""
+def _melt(base: LocalModel, adapter: Path, folder: Path) -> Model:
+    """The base with the adapter in its weights, written straight into `folder` in place of the adapter."""
+    from luthier.models import load_model
+    from luthier.train import merge
+
+    merge(base, adapter, folder / "model")
+    shutil.rmtree(adapter)
+    for path in sorted((folder / "model").iterdir()):
+        path.replace(folder / path.name)
+    (folder / "model").rmdir()
+    return load_model(str(folder))
+
+
+def _bake(adapter: Path, out: Path, scale: float) -> None:
+    """Copy an adapter with its scale in `lora_alpha`, and without the place on this machine where its base lies."""
     shutil.copytree(adapter, out, dirs_exist_ok=True)
-    config: dict[str, Any] = read_json(out / "adapter_config.json")
-    config["lora_alpha"] = _whole(config["lora_alpha"] * scale)
+    config: dict[str, Any] = read_json(out / ADAPTER_CONFIG)
     patterns = config.get("alpha_pattern") or {}
-    config["alpha_pattern"] = {name: _whole(alpha * scale) for name, alpha in patterns.items()}
-    config["base_model_name_or_path"] = base
-    write_json(out / "adapter_config.json", config)
+    _change_config(
+        out,
+        lora_alpha=_whole(config["lora_alpha"] * scale),
+        alpha_pattern={name: _whole(alpha * scale) for name, alpha in patterns.items()},
+        base_model_name_or_path=None,
+    )
+
+
+def _change_config(adapter: Path, **changes: Any) -> None:
+    write_json(adapter / ADAPTER_CONFIG, read_json(adapter / ADAPTER_CONFIG) | changes)
 
 
 def _whole(alpha: float) -> float | int:

@@ -126,7 +126,7 @@ def make_lock(folder: Path, system: System, made_from: Provenance, *, version: i
 
 def environment() -> dict[str, Any]:
     """Versions of luthier, Python, the platform and the libraries that answers depend on."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
             versions[name] = metadata.version(name)

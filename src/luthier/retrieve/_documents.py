@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,17 +150,16 @@ def _plain(data: bytes, *, must: bool) -> str:
 
 
 def _html(data: bytes) -> str:
-    from bs4 import BeautifulSoup, Comment, XMLParsedAsHTMLWarning
+    from bs4 import BeautifulSoup, Comment, MarkupResemblesLocatorWarning, XMLParsedAsHTMLWarning
     from markdownify import MarkdownConverter
 
     with warnings.catch_warnings():
-        # XHTML that begins like XML is meant to be read as HTML here.
+        # XHTML that begins like XML is meant to be read as HTML here, and a page may be as short as a file name.
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
-        soup = BeautifulSoup(data, "html.parser")
-    if soup.contains_replacement_characters:
-        raise _Broken("its character set cannot be told: add <meta charset=...>")
+        warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
+        soup = BeautifulSoup(_decoded(data), "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
-    for element in soup.find_all([*DROPPED, "head"]):
+    for element in soup.find_all([*DROPPED, "head", "title"]):
         element.decompose()
     for comment in soup.find_all(string=lambda text: isinstance(text, Comment)):
         comment.extract()
@@ -174,11 +176,24 @@ def _html(data: bytes) -> str:
     return f"# {title}\n\n{text}" if title and text and not has_heading else text
 
 
+def _decoded(data: bytes) -> str:
+    """A page as UTF-8, else in the encoding that it declares or that bs4 finds."""
+    from bs4.dammit import UnicodeDammit
+
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        found = UnicodeDammit(data, is_html=True)
+    if found.unicode_markup is None or found.contains_replacement_characters:
+        raise _Broken("its character set cannot be told: add <meta charset=...>")
+    return found.unicode_markup
+
+
 def _pdf(path: Path) -> str:
     from pypdf import PdfReader
 
     try:
-        with PdfReader(path) as reader:
+        with _log_kept_off_the_terminal("pypdf"), PdfReader(path) as reader:
             if reader.is_encrypted and not reader.decrypt(""):
                 raise _Broken("an encrypted PDF: save it without a password (qpdf --decrypt IN.pdf OUT.pdf)")
             pages = [page.extract_text() for page in reader.pages]
@@ -190,6 +205,17 @@ def _pdf(path: Path) -> str:
     if not text:
         raise _Broken("a PDF without text (scanned?): run text recognition first (ocrmypdf IN.pdf OUT.pdf)")
     return text
+
+
+@contextmanager
+def _log_kept_off_the_terminal(name: str) -> Iterator[None]:
+    """Python prints log records that no handler wants; this one wants them. Handlers of the user still get them."""
+    logger, handler = logging.getLogger(name), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _first(problems: tuple[Problem, ...]) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -151,7 +152,7 @@ def _unique(texts: Sequence[str], embed: Callable[[list[str]], Vectors]) -> Vect
     """Embeds every different text once: equal texts get equal vectors, whatever batch they would have stood in."""
     places: dict[str, int] = {}
     order = [places.setdefault(text, len(places)) for text in map(well_formed, texts)]
-    vectors: Vectors = embed(list(places))[order]
+    vectors: Vectors = embed(list(places) or [""])[np.array(order, dtype=np.intp)]
     return vectors
 
 
@@ -167,6 +168,7 @@ class _Pooled:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval()
         positions = getattr(self._model.config, "max_position_embeddings", None) or self._tokenizer.model_max_length
+        self._tokenizing = threading.Lock()  # a tokenizer that sets its truncation refuses to be used meanwhile
         self._max_length = min(max_length or positions, positions, self._tokenizer.model_max_length)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -179,9 +181,8 @@ class _Pooled:
     def _in_batches(self, texts: list[str]) -> Vectors:
         """Batches of like length: little padding, bounded memory."""
         vectors = np.empty((len(texts), self._model.config.hidden_size), np.float32)
-        if not texts:
-            return vectors
-        encoded = self._tokenizer(texts, truncation=True, max_length=self._max_length)["input_ids"]
+        with self._tokenizing:
+            encoded = self._tokenizer(texts, truncation=True, max_length=self._max_length)["input_ids"]
         order = sorted(range(len(texts)), key=lambda i: (-len(encoded[i]), i))
         start = 0
         while start < len(order):
@@ -222,8 +223,6 @@ class _SentenceTransformer:
         return vector
 
     def _encode(self, encode: Callable[..., Any], texts: list[str]) -> Vectors:
-        if not texts:
-            return np.empty((0, self._model.get_sentence_embedding_dimension()), np.float32)
         found = encode(texts, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(found, np.float32)
 
@@ -249,7 +248,7 @@ class _WordLlama:
         return vector
 
     def _encode(self, texts: list[str]) -> Vectors:
-        if not texts:
-            return np.empty((0, self._model.embedding.shape[1]), np.float32)
-        vectors: Vectors = np.asarray(self._model.embed(texts, norm=True), np.float32)
+        vectors = np.array(self._model.embed(texts), np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(lengths, 1e-12)  # a text without any word stays 0
         return vectors

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from luthier.retrieve._items import well_formed
 
 if TYPE_CHECKING:
-    import Stemmer  # type: ignore[import-not-found]  # a compiled module without stubs
-    from bm25s import BM25  # type: ignore[import-untyped]  # it has no stubs
+    import Stemmer
+    from bm25s import BM25
 
 # Chinese, Japanese and Korean are written without spaces: there every character is a word of its own.
 WITHOUT_SPACES = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"

@@ -47,7 +47,7 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
         raise EvidenceError(
             f"only {len(common)} of the champion's {len(champion)} test cases are still among the test cases",
             why="a paired comparison needs the same cases",
-            fix="put the old rows back into the examples (the frozen split keeps them as test cases), then refresh again",
+            fix="put the old rows back into the examples: the frozen split keeps them as test cases",
         )
     climbed = climb(bench, Climb())
     rules = rules_of(bench.task)

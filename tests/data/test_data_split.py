@@ -1,0 +1,228 @@
+"""Splits are frozen, seeded, and nothing on one side gives away another."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.data import (
+    Example,
+    Message,
+    Split,
+    groups_of,
+    leaks,
+    near_duplicate_groups,
+    split_as_dict,
+    split_examples,
+    split_from_dict,
+)
+from luthier.errors import SplitError
+from luthier.spec import SplitSettings
+
+WORDS = [
+    a + b + c for a in ("ka", "lo", "mi", "ru", "te") for b in ("bra", "dun", "fel", "gos") for c in ("n", "x", "ly")
+]
+
+
+def example(text: str, output: str = "o", group: str | None = None) -> Example:
+    return Example((Message("user", text),), output, group)
+
+
+def different(n: int, seed: int = 0) -> list[Example]:
+    """Rows that have nothing to do with each other."""
+    rng = random.Random(seed)
+    return [example(" ".join(rng.choices(WORDS, k=8)) + f" {i}", f"o{i}") for i in range(n)]
+
+
+def sides(split: Split) -> list[Sequence[Example]]:
+    return [split.train, split.development, split.test]
+
+
+def crossing(split: Split, of: dict[str, str]) -> list[str]:
+    """Components that stand on more than one side."""
+    seen = [{of[e.id] for e in side} for side in sides(split)]
+    return sorted((seen[0] & seen[1]) | (seen[0] & seen[2]) | (seen[1] & seen[2]))
+
+
+def test_shares_and_reproducibility() -> None:
+    rows = different(200)
+    split = split_examples(rows, SplitSettings())
+    assert [len(side) for side in sides(split)] == [140, 30, 30]
+    assert {e.id for side in sides(split) for e in side} == {e.id for e in rows}
+    shuffled = random.Random(1).sample(rows, len(rows))
+    assert split_examples(shuffled, SplitSettings()) == split
+    other = split_examples(rows, SplitSettings(seed=1))
+    assert other.hash != split.hash and {e.id for e in other.test} != {e.id for e in split.test}
+
+
+def test_test_cases_are_the_number_that_is_asked_for() -> None:
+    split = split_examples(different(200), SplitSettings(test_cases=50))
+    assert [len(side) for side in sides(split)] == [124, 26, 50]
+    assert len(split_examples(different(12), SplitSettings(test_cases=10)).test) == 10
+
+
+def test_groups_stay_together() -> None:
+    rows = [replace(e, group=f"g{i % 37}") for i, e in enumerate(different(300))]
+    split = split_examples(rows, SplitSettings())
+    groups = {e.id: e.group or "" for e in rows}
+    assert not crossing(split, groups)
+    assert [abs(len(side) - n) <= 8 for side, n in zip(sides(split), (210, 45, 45), strict=True)] == [True] * 3
+    assert len({e.group for e in split.test}) >= 5
+
+
+def test_a_few_large_groups_are_still_divided() -> None:
+    rows = [replace(e, group=f"g{i % 6}") for i, e in enumerate(different(120))]
+    assert [len(side) for side in sides(split_examples(rows, SplitSettings()))] == [80, 20, 20]
+
+
+def test_copies_stay_on_one_side_and_are_cases_once() -> None:
+    rows = different(60)
+    split = split_examples(rows * 3, SplitSettings())
+    assert len(split.test) == len({e.id for e in split.test}) == 9
+    assert len(split.development) == len({e.id for e in split.development})
+    assert len(split.train) == 3 * len({e.id for e in split.train})
+
+
+def test_a_row_that_stands_in_two_groups_joins_them() -> None:
+    rows = different(60)
+    bridged = [replace(e, group=f"g{i}") for i, e in enumerate(rows)]
+    bridged += [replace(rows[i], group=f"g{(i + 1) % 30}") for i in range(30)]  # a ring of thirty groups
+    of = groups_of(bridged)
+    assert len(set(of.values())) == 31
+    assert not crossing(split_examples(bridged, SplitSettings()), of)
+
+
+def test_near_duplicates_stay_together() -> None:
+    rng = random.Random(3)
+    rows = []
+    for base in different(40, seed=4):
+        words = (base.input_text + " " + " ".join(rng.choices(WORDS, k=40))).split()
+        for variant in range(3):
+            changed = list(words)
+            changed[rng.randrange(len(words))] = f"v{variant}"
+            rows.append(example(" ".join(changed), f"{base.output} {variant}"))
+    of = groups_of(rows)
+    assert len(set(of.values())) == 40
+    split = split_examples(rows, SplitSettings())
+    assert not crossing(split, of)
+    assert len(split.test) == 18
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("How do I activate my card?", "how do i  activate my card", True),
+        ("My top up is still pending", "My top-up is pending still", True),
+        ("ﬁnd me Ünïcode", "find me ünïcode", True),
+        ("ok how do I activate my new card", "how do I activate my new card", True),
+        ("play Thriller", "play Bad", False),
+        ("Give this novel 5 stars", "Give this novel 4 stars", False),
+        ("add this track to my playlist called A1", "add this track to my playlist called A2", False),
+        ("1 + 1", "1 + 2", False),
+        ("กิน", "กัน", False),
+        ("你好世界", "你好世间", False),
+        ("?", "!", False),
+        ("", "", True),
+        ("a" * 400 + " end", "a" * 400 + " fin", False),
+        (" ".join(WORDS), " ".join([*WORDS[:-1], "changed"]), True),
+        (" ".join(WORDS[:30]), " ".join(WORDS[30:]), False),
+    ],
+)
+def test_what_a_near_duplicate_is(first: str, second: str, same: bool) -> None:
+    assert (near_duplicate_groups([first, second]) == [0, 0]) is same
+
+
+def test_templated_utterances_are_not_chained() -> None:
+    texts = [
+        f"book a table for {n} at {name} in {town}" for n in (2, 4, 6) for name in WORDS[:20] for town in WORDS[20:25]
+    ]
+    assert len(set(near_duplicate_groups(texts))) == len(texts)
+
+
+def test_an_instruction_around_every_input_does_not_make_them_duplicates() -> None:
+    instruction = "Sort the message of the customer into one of the categories billing, shipping, technical or other. "
+    texts = [instruction * 4 + e.input_text for e in different(100)]
+    assert len(set(near_duplicate_groups(texts))) == 100
+    assert len(set(near_duplicate_groups(texts + [text.upper() + "!" for text in texts]))) == 100
+
+
+def test_groups_do_not_depend_on_the_order() -> None:
+    rows = [e for e in different(50) for _ in range(1)]
+    rows += [example(e.input_text + "!", "x") for e in rows[:20]]
+    of = groups_of(rows)
+    assert groups_of(rows[::-1]) == of
+    assert len(set(of.values())) == 50
+
+
+def test_a_separate_test_set_cleans_the_training_file() -> None:
+    rows = different(100)
+    rows = [replace(e, group=f"g{i // 2}") for i, e in enumerate(rows)]
+    test = [
+        rows[0],  # the same row; rows[1] shares its group
+        example(rows[2].input_text.upper() + " ?", "x"),  # a near duplicate; rows[3] shares its group
+        *different(28, seed=9),
+    ]
+    assert [e.input_text for e in leaks(rows, test)] == [e.input_text for e in rows[:4]]
+    split = split_examples(rows, SplitSettings(), test=test)
+    assert {e.id for e in split.test} == {e.id for e in test}
+    assert {e.id for e in (*split.train, *split.development)} == {e.id for e in rows[4:]}
+    assert len(split.development) == 16 or len(split.development) == 18  # 0.15 / 0.85 of 96, in groups of two
+    cut = split_examples(rows, SplitSettings(test_cases=10), test=test)
+    assert len(cut.test) == 10 and {e.id for e in cut.test} < {e.id for e in test}
+    assert {e.id for e in (*cut.train, *cut.development)} == {e.id for e in rows[4:]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "test", "fix"),
+    [
+        ([], {}, None, "add rows"),
+        (different(3), {}, None, "add rows"),
+        ([replace(e, group="one") for e in different(50)], {}, None, "add rows"),
+        ([example("the same input", str(i)) for i in range(50)], {}, None, "add rows"),
+        (different(20), {"test_cases": 19}, None, "test_cases: 5"),
+        (different(20), {}, [], "test_examples"),
+        (different(20), {"test_cases": 6}, different(5, seed=5), "test_cases: 5"),
+        (different(20), {}, different(20), "remove test_examples"),
+    ],
+)
+def test_what_cannot_be_divided_says_what_to_type(
+    rows: list[Example], options: dict[str, int], test: list[Example] | None, fix: str
+) -> None:
+    with pytest.raises(SplitError) as caught:
+        split_examples(rows, SplitSettings(**options), test=test)  # type: ignore[arg-type]
+    assert fix in caught.value.fix
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=3, max_size=25),
+    seed=st.integers(0, 5),
+    test_cases=st.one_of(st.none(), st.integers(1, 40)),
+)
+def test_no_group_is_ever_divided_and_no_row_lost(sizes: list[int], seed: int, test_cases: int | None) -> None:
+    groups = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    rows = [replace(e, group=group) for e, group in zip(different(len(groups)), groups, strict=True)]
+    try:
+        split = split_examples(rows, SplitSettings(seed=seed, test_cases=test_cases))
+    except SplitError:
+        assert len(rows) < 4 or (test_cases or 0) > len(rows) - 2
+        return
+    assert not crossing(split, {e.id: e.group or "" for e in rows})
+    assert sorted(e.id for side in sides(split) for e in side) == sorted(e.id for e in rows)
+    assert all(sides(split))
+
+
+def test_a_split_comes_back_from_its_record() -> None:
+    rows = different(40)
+    split = split_examples([*rows, rows[0]], SplitSettings(seed=7))
+    again = split_from_dict(split_as_dict(split), rows)
+    assert (again, again.hash) == (split, split.hash)
+    with pytest.raises(SplitError, match="no longer in the examples"):
+        split_from_dict(split_as_dict(split), rows[:-1])
+    with pytest.raises(SplitError, match="format 2"):
+        split_from_dict(split_as_dict(split) | {"format": 2}, rows)

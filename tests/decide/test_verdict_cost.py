@@ -1,0 +1,70 @@
+"""What a rung costs, and from which volume another one is cheaper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from luthier.decide._cost import PROCESSOR, break_even, cost_of, machine_price, monthly
+from luthier.errors import EvidenceError, ModelError
+from luthier.evaluate import Record
+
+
+@dataclass
+class Named:
+    name: str
+    module: Any = field(default_factory=lambda: SimpleNamespace(device="cpu"))
+
+
+def record(prompt: int, shared: int, answer: int, seconds: float) -> Record:
+    return Record("c", "a", 1.0, {}, prompt, shared, answer, seconds, "stop")
+
+
+RECORDS = [record(1000, 800, 20, 1.0), record(1200, 800, 40, 2.0), record(800, 800, 30, 9.0)]
+
+
+def sheet(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "prices.yaml"
+    path.write_text(
+        "{date: 2026-01-31, source: my contract, models: {big: {input: 2.0, cached: 0.2, output: 8.0}}" + text
+    )
+    return path
+
+
+def test_a_hosted_model_costs_its_tokens_with_the_cached_share(tmp_path: Path) -> None:
+    found = cost_of(RECORDS, Named("https://x/v1#big"), volume=50_000, sheet=sheet(tmp_path, "}"))  # type: ignore[arg-type]  # only the name is read
+    # 1000 prompt tokens, 80 % of them cached at a tenth of the price, 30 answer tokens
+    assert found.per_1000 == pytest.approx(1000 * (1000 * (0.2 * 2.0 + 0.8 * 0.2) + 30 * 8.0) / 1e6)
+    assert found.per_month == pytest.approx(50 * found.per_1000)
+    assert (found.prompt_tokens, found.completion_tokens, found.shared, found.seconds) == (1000, 30, 0.8, 2.0)
+    assert "my contract" in found.basis and found.once == 0
+
+
+def test_a_local_model_costs_machine_time() -> None:
+    found = cost_of(RECORDS, Named("smollm2-135m"), volume=None, build_seconds=1800)  # type: ignore[arg-type]  # only the name is read
+    assert found.per_1000 == pytest.approx(1000 * 4.0 * PROCESSOR.usd_per_hour / 3600)
+    assert found.once == pytest.approx(PROCESSOR.usd_per_hour / 2)
+    assert found.per_month is None and "assumed" in found.basis and monthly(found) is None
+
+
+def test_a_machine_with_a_gpu_is_dearer() -> None:
+    gpu = Named("m", SimpleNamespace(device="cuda:0"))
+    assert machine_price(gpu, None).usd_per_hour > 10 * PROCESSOR.usd_per_hour  # type: ignore[arg-type]  # only the device is read
+
+
+def test_nothing_measured_costs_nothing_that_could_be_said() -> None:
+    with pytest.raises(EvidenceError, match="nothing was measured with m"):
+        cost_of([], Named("m"), volume=1)  # type: ignore[arg-type]  # only the name is read
+
+
+def test_break_even() -> None:
+    now = cost_of([record(1, 0, 1, 3.6)], Named("m"), volume=1000)  # type: ignore[arg-type]  # only the name is read
+    instead = cost_of([record(1, 0, 1, 1.8)], Named("m"), volume=1000, build_seconds=36_000)  # type: ignore[arg-type]  # only the name is read
+    # 0.10 and 0.05 dollars per 1000; 1 dollar once; over 12 months
+    assert break_even(now, instead) == pytest.approx(1 / (12 * 0.05 / 1000))
+    assert break_even(instead, now) is None and break_even(now, None) is None
+    assert monthly(instead) == pytest.approx(0.05 + 1 / 12)

@@ -1,0 +1,184 @@
+"""The tree gives the loss and the gradients of padded rows, in every architecture that it claims to know."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.train import Recipe
+from luthier.train._attention import PIECE, attending_to_trees, why_no_tree
+from luthier.train._course import Course
+from luthier.train._loss import batch_loss, label_likelihoods, padded_batch, tree_batch
+from luthier.train._model import Trainee
+from luthier.train._rows import EncodedRow
+
+VOCABULARY = 61
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GPT = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2}
+NEOX = {k: v for k, v in SHAPE.items() if k != "num_key_value_heads"}
+CAPPED = {"sliding_window": 6, "query_pre_attn_scalar": 8, "attn_implementation": "eager"}
+LATENT = {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 12,
+    "first_k_dense_replace": 2,
+}
+ARCHITECTURES = {
+    "llama": ("LlamaConfig", SHAPE),
+    "qwen3": ("Qwen3Config", SHAPE | {"head_dim": 8}),
+    "qwen2, window of 7": (
+        "Qwen2Config",
+        SHAPE | {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
+    ),
+    "mistral": ("MistralConfig", SHAPE | {"sliding_window": None}),
+    "mistral, window of 9": ("MistralConfig", SHAPE | {"sliding_window": 9}),
+    "gemma 2, capped scores and logits": ("Gemma2Config", SHAPE | {"head_dim": 8, "attn_logit_softcapping": 5.0} | CAPPED),
+    "gemma 3": ("Gemma3TextConfig", SHAPE | {"head_dim": 8, "sliding_window": 6}),
+    "granite, scaled logits": ("GraniteConfig", SHAPE | {"logits_scaling": 3.0, "attention_multiplier": 0.3}),
+    "phi 3": ("Phi3Config", SHAPE),
+    "cohere, parallel blocks": ("CohereConfig", SHAPE),
+    "gpt-2, learned positions": ("GPT2Config", GPT),
+    "gpt-neox": ("GPTNeoXConfig", NEOX),
+    "gpt-oss, sinks": ("GptOssConfig", SHAPE | {"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1}),
+    "deepseek 3, latent keys": ("DeepseekV3Config", SHAPE | LATENT),
+}
+# Their own code computes in fp32 whatever the weights are, and fails or overflows in fp64.
+SINGLE = {"gemma 2, capped scores and logits", "gpt-oss, sinks"}
+
+
+def build(name):
+    import transformers
+
+    config_class, shape = ARCHITECTURES[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, config_class)(**shape))
+    return (model if name in SINGLE else model.double()).eval()
+
+
+def random_rows(seed, count=6, trunk=24):
+    """Rows that leave a common trunk at random places; one of them twice, one inside another."""
+    rng = random.Random(seed)
+    common = [rng.randrange(3, VOCABULARY) for _ in range(trunk)]
+    rows = []
+    for number in range(count):
+        tail = [rng.randrange(3, 6) for _ in range(rng.randrange(2, 14))]
+        ids = common[: rng.randrange(0, trunk)] + tail
+        rows.append(EncodedRow(str(number), "", tuple(ids), rng.randrange(1, len(ids))))
+    inside = rows[1].ids[: max(2, len(rows[1].ids) - 1)]
+    return [*rows, rows[0], EncodedRow("inside", "", inside, 1)]
+
+
+def gradients(model, make, rows):
+    model.zero_grad()
+    loss = batch_loss(model, make(rows, model.device))
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_tree_and_padded_rows_give_the_same_loss_and_gradients(name):
+    model = build(name)
+    before = model.config._attn_implementation
+    assert why_no_tree(model) is None
+    for seed in range(2):
+        rows = random_rows(seed)
+        wanted, wanted_gradient = gradients(model, padded_batch, rows)
+        with attending_to_trees(model):
+            found, found_gradient = gradients(model, tree_batch, rows)
+        assert found == pytest.approx(wanted, rel=1e-6)
+        assert float((found_gradient - wanted_gradient).norm() / wanted_gradient.norm()) < 1e-5
+    assert model.config._attn_implementation == before
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 30))
+def test_any_tree_gives_the_likelihoods_of_padded_rows(seed, count, trunk):
+    model = build_llama()
+    rows = random_rows(seed, count + 1, trunk)
+    wanted = label_likelihoods(model, padded_batch(rows, model.device))
+    with attending_to_trees(model):
+        found = label_likelihoods(model, tree_batch(rows, model.device))
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def build_llama(kept=[]):  # noqa: B006  # one model for all examples of a property
+    if not kept:
+        kept.append(build("llama"))
+    return kept[0]
+
+
+def test_segments_longer_than_a_piece():
+    rng = random.Random(0)
+    trunk = [rng.randrange(3, VOCABULARY) for _ in range(PIECE + 90)]
+    rows = [EncodedRow(str(n), "", (*trunk, n + 3, *trunk[:PIECE]), PIECE) for n in range(2)]
+    model = build_llama()
+    wanted, wanted_gradient = gradients(model, padded_batch, rows)
+    with attending_to_trees(model):
+        found, found_gradient = gradients(model, tree_batch, rows)
+    assert found == pytest.approx(wanted, rel=1e-6)
+    assert float((found_gradient - wanted_gradient).norm() / wanted_gradient.norm()) < 1e-5
+
+
+def test_loss_and_its_gradient_are_those_of_cross_entropy():
+    torch.manual_seed(0)
+    model = build_llama()
+    rows = random_rows(3)
+    batch = padded_batch(rows, model.device)
+    logits = model(**batch.inputs, use_cache=False).logits
+    wanted = sum(
+        torch.nn.functional.cross_entropy(
+            logits[n, r.start - 1 : len(r.ids) - 1], torch.tensor(r.ids[r.start :]), reduction="sum"
+        )
+        for n, r in enumerate(rows)
+    )
+    (wanted_gradient,) = torch.autograd.grad(wanted, [model.lm_head.weight])
+    loss = batch_loss(model, batch)
+    (gradient,) = torch.autograd.grad(loss, [model.lm_head.weight])
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-9)
+    assert torch.allclose(gradient, wanted_gradient, atol=1e-9)
+
+
+@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("budget", [10, 60, 10_000])
+def test_gradient_does_not_depend_on_how_the_batch_is_divided(packing, budget):
+    from luthier.train._setting import Setting
+
+    setting = Setting("float64", "", packing, "")
+    rows = random_rows(5)
+    found = []
+    for tokens in (budget, 100_000):
+        recipe = Recipe(method="full", batch_size=len(rows), tokens_per_micro_batch=tokens)
+        trainee = Trainee(build("llama"), recipe)
+        parts = Course(rows, [], recipe).micro_batches(0, packing)
+        for part in parts:
+            with setting.attention(trainee.body):
+                batch_loss(trainee.module, setting.batch(part, trainee.device)).backward()
+            trainee.collect_gradients()
+        found.append(torch.cat([m.grad.flatten() for m in trainee.masters.values()]))
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["FalconConfig", "BloomConfig"])
+def test_architectures_with_their_own_attention_are_known_not_to_fit(name):
+    import transformers
+
+    config = getattr(transformers, name)(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    reason = why_no_tree(transformers.AutoModelForCausalLM.from_config(config))
+    assert reason is not None and "own attention" in reason

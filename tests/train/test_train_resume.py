@@ -1,0 +1,153 @@
+"""Killed or interrupted at any moment, a run goes on and ends with the same bytes."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from luthier.errors import TrainingError
+from luthier.train import fine_tune
+from luthier.train._checkpoint import FOLDER, load_checkpoint
+from luthier.train._interrupt import Interruption
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    from luthier.train import Recipe
+
+    return Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=4.0, batch_size=8, evaluate_every=3)
+
+
+@pytest.fixture(scope="module")
+def straight(base, rows, recipe, score, tmp_path_factory):
+    """The run that nobody disturbed."""
+    return fine_tune(base, rows, recipe, tmp_path_factory.mktemp("straight") / "out", score=score)
+
+
+def same(result, straight):
+    return (
+        result.adapter_hash == straight.adapter_hash
+        and (result.best_step, result.best_score) == (straight.best_step, straight.best_score)
+        and [(p.loss, p.lr, p.dev_score) for p in result.curve] == [(p.loss, p.lr, p.dev_score) for p in straight.curve]
+    )
+
+
+def killed_after(seconds_or_calls, base, rows, recipe, out, score):
+    """A child process that trains until it kills itself (a number of reports) or is killed (seconds)."""
+
+    def train():
+        left = [seconds_or_calls]
+
+        def report(progress):
+            left[0] -= 1
+            if isinstance(seconds_or_calls, int) and left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        fine_tune(base, rows, recipe, out, score=score, progress=report, checkpoint_seconds=0)
+
+    child = FORK.Process(target=train)
+    child.start()
+    if isinstance(seconds_or_calls, float):
+        time.sleep(seconds_or_calls)
+        child.kill()
+    child.join(60)
+    return child.exitcode
+
+
+@pytest.mark.parametrize("calls", [1, 4, 8])
+def test_killed_after_a_step_or_an_evaluation(calls, base, rows, recipe, score, straight, tmp_path):
+    out = tmp_path / "out"
+    assert killed_after(calls, base, rows, recipe, out, score) == -signal.SIGKILL
+    assert not (out / "luthier-train.json").exists()
+    assert same(fine_tune(base, rows, recipe, out, score=score), straight)
+
+
+def test_killed_at_random_moments_again_and_again(base, rows, recipe, score, straight, tmp_path):
+    rng = random.Random()
+    out = tmp_path / "out"
+    for _ in range(4):
+        killed_after(rng.uniform(0.05, 0.6), base, rows, recipe, out, score)
+    assert same(fine_tune(base, rows, recipe, out, score=score), straight)
+    assert sorted(p.name for p in out.iterdir()) == ["adapter", "luthier-train.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_raises(number, base, rows, recipe, score, straight, tmp_path):
+    out = tmp_path / "out"
+    before = signal.getsignal(number)
+
+    def interrupt(progress):
+        if progress.step == 5:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(base, rows, recipe, out, score=score, progress=interrupt)
+    assert signal.getsignal(number) is before
+    steps = []
+    result = fine_tune(base, rows, recipe, out, score=score, progress=lambda p: steps.append(p.step))
+    assert min(steps) == 6 and same(result, straight)
+
+
+def test_a_signal_while_scoring_loses_no_step(base, rows, recipe, score, straight, tmp_path):
+    out = tmp_path / "out"
+
+    def interrupted(model):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        raise AssertionError("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(base, rows, recipe, out, score=interrupted)
+    steps = []
+    result = fine_tune(base, rows, recipe, out, score=score, progress=lambda p: steps.append(p.step))
+    assert min(steps) == 3 and same(result, straight)
+
+
+def test_a_first_signal_waits_for_the_step_a_second_does_not():
+    with Interruption() as interruption:
+        finished = False
+        with pytest.raises(KeyboardInterrupt), interruption.finishing():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            finished = True
+        assert finished
+        with pytest.raises(KeyboardInterrupt), interruption.finishing():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            finished = False
+            time.sleep(0.01)
+            finished = None
+        assert finished is not None
+
+
+def test_a_checkpoint_of_other_inputs_is_refused_and_kept(base, rows, recipe, score, tmp_path):
+    out = tmp_path / "out"
+    killed_after(4, base, rows, recipe, out, score)
+    saved = (out / FOLDER / "state.json").read_bytes()
+    for changed, (other_rows, other_recipe) in {
+        "rows": (rows[1:], recipe),
+        "recipe.epochs": (rows, replace(recipe, epochs=5.0)),
+    }.items():
+        with pytest.raises(TrainingError, match=changed):
+            fine_tune(base, other_rows, other_recipe, out, score=score)
+    assert (out / FOLDER / "state.json").read_bytes() == saved
+
+
+def test_a_damaged_checkpoint_is_an_error_with_a_way_out(base, rows, recipe, score, tmp_path):
+    out = tmp_path / "out"
+    killed_after(4, base, rows, recipe, out, score)
+    file = out / FOLDER / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="cannot be read") as caught:
+        fine_tune(base, rows, recipe, out, score=score)
+    assert "rm -r" in caught.value.fix
+
+
+def test_no_checkpoint(tmp_path):
+    assert load_checkpoint(tmp_path / "nowhere", {}) is None
