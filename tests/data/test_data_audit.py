@@ -14,7 +14,6 @@ from luthier.data import Example, Finding, Message, Split, audit, read_examples,
 from luthier.errors import DataError, SpecError
 from luthier.spec import Task
 
-
 WORDS = [
     a + b + c for a in ("ka", "lo", "mi", "ru", "te") for b in ("bra", "dun", "fel", "gos") for c in ("n", "x", "ly")
 ]

@@ -22,10 +22,10 @@ def cost(per_1000: float, once: float = 0.0) -> Cost:
     return Cost(per_1000, per_1000 * 100, once, 100, 10, 0.5, 1.0, "test")
 
 
-def rung(method: MethodName, right: int, n: int = N, *, name: str = "", **kw: Any) -> RungEvidence:
-    """`right` of the first `n` cases right, spread evenly over them; rungs with more right include the others' cases."""
+def rung(method: MethodName, right: int, n: int = N, *, name: str = "", seed: int = 0, **kw: Any) -> RungEvidence:
+    """`right` of the first `n` cases right; with the same seed, more right include the cases of fewer right."""
     order = list(range(n))
-    random.Random(n).shuffle(order)
+    random.Random(f"{seed} {n}").shuffle(order)
     scores = [0.0] * n
     for i in order[:right]:
         scores[i] = 1.0
@@ -76,7 +76,7 @@ def test_the_kind_says_what_to_do(method: MethodName, kind: str) -> None:
 
 
 def test_a_cheaper_open_rung_is_named_beside_it_with_the_cases_that_would_settle_it() -> None:
-    found = decide(RULES, evidence(rung("prompt", 104), rung("few-shot", 130)))
+    found = decide(RULES, evidence(rung("prompt", 108), rung("few-shot", 130)))
     assert found.rung == "few-shot" and states(found)[0] == "open"
     more = found.rungs[0].more_cases
     assert more is not None and more > 0
@@ -118,12 +118,12 @@ def test_no_warrant_without_evidence_against_every_cheaper_rung() -> None:
 def test_an_open_cheaper_rung_must_be_beaten_by_a_margin_worth_the_cost() -> None:
     few = rung("few-shot", 104)
     clear = decide(RULES, evidence(rung("prompt", 4, 24), few, rung("fine-tune", 148)))
-    assert clear.kind == "fine-tune" and "beats few-shot by at least 0.1" in clear.warrant.reason
-    # few-shot open, fine-tune 14 cases better: 0.093 paired, lower bound between 0 and the margin
-    close = evidence(rung("prompt", 4, 24), few, rung("fine-tune", 118))
+    assert clear.kind == "fine-tune" and "beats few-shot by at least 0.2" in clear.warrant.reason
+    # few-shot open, fine-tune 11 cases better: 0.073 paired, lower bound between 0 and the margin
+    close = evidence(rung("prompt", 4, 24), few, rung("fine-tune", 115))
     found = decide(RULES, close)
     assert found.kind == "not enough evidence" and not found.warrant.granted
-    assert found.sentence.startswith("Not enough evidence: fine-tune meets 0.65 (0.79")
+    assert found.sentence.startswith("Not enough evidence: fine-tune meets 0.65 (0.77")
     cheap = replace(
         close, rungs=(close.rungs[0], replace(few, cost=cost(2.0)), replace(close.rungs[2], cost=cost(1.0, 60.0)))
     )
@@ -164,7 +164,7 @@ def test_blocking_findings_come_first() -> None:
 def test_plain_fine_tuning_is_not_recommended_where_knowledge_is_missing() -> None:
     """Retrieval beats closed-book; the plain fine-tune meets the bar and does not beat retrieval."""
     rules = replace(RULES, bar=0.75)
-    base = (rung("prompt", 4, 24), rung("few-shot", 50), rung("retrieval", 118), rung("fine-tune", 128))
+    base = (rung("prompt", 4, 24), rung("few-shot", 50), rung("retrieval", 118), rung("fine-tune", 128, seed=1))
     found = decide(rules, evidence(*base, knowledge={"kind": "knowledge", "novel_rows": 0.4}))
     assert states(found)[2:] == ["open", "meets"]
     assert found.kind == "not enough evidence" and found.rung is None
@@ -197,7 +197,7 @@ def test_without_a_bar_the_cheapest_that_is_as_good_as_the_best_is_recommended()
 
 
 def test_without_a_bar_nothing_costlier_than_the_prompt_is_recommended_unless_it_beats_it() -> None:
-    found = decide(NO_BAR, evidence(rung("prompt", 115), rung("few-shot", 121)))
+    found = decide(NO_BAR, evidence(rung("prompt", 115), rung("few-shot", 121, seed=1)))
     assert found.kind == "not enough evidence" and states(found) == ["open", "meets"]
     assert any("bar: in luthier.yaml" in a for a in found.advice)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from luthier.decide._cost import PROCESSOR, break_even, cost_of, machine_price, monthly
-from luthier.errors import EvidenceError, ModelError
+from luthier.errors import EvidenceError
 from luthier.evaluate import Record
 
 

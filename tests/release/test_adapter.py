@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from luthier.data import Example, Message
 from luthier.decide import Setup, System
 from luthier.errors import ReleaseError
 from luthier.models import LocalModel, load_model, render_prompt
-from luthier.release import Release, export, measure_parity, publish, verify_release
+from luthier.release import Release, create_app, export, measure_parity, publish, verify_release
 from luthier.store import hash_folder
 
 # peft asks transformers for a name that is about to change; here PEFT is used directly, as who gets an export would
@@ -201,3 +202,21 @@ def test_a_changed_release_is_not_exported(tuned, tmp_path):
     with pytest.raises(ReleaseError, match="is not what it was"):
         export(tuned.release, tmp_path / "out", "system")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_loaded_release_is_served_with_the_measured_answers(tuned, shop):
+    def open_model(name, adapter, scale):
+        return tuned.base.with_adapter(adapter, scale)
+
+    loaded = System.load(tuned.release.folder, open_model, lambda place, embedding: None)
+    assert loaded.identity == tuned.system.identity
+    app = create_app(loaded, store=shop.store, release=1, model_name="m")
+    with TestClient(app, base_url="http://localhost") as client:
+        for case, stored in zip(tuned.cases, tuned.release.cases(), strict=True):
+            body = {"model": "m", "messages": [m.as_dict() for m in case.messages]}
+            reply = client.post("/v1/chat/completions", json=body).json()
+            assert reply["choices"][0]["message"]["content"] == stored.answer
+            assert reply["choices"][0]["finish_reason"] == "length"
+        long = {"model": "m", "messages": [{"role": "user", "content": "word " * 600}]}
+        error = client.post("/v1/chat/completions", json=long)
+        assert error.status_code == 400 and "512 tokens" in error.json()["error"]["message"]

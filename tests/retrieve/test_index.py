@@ -1,5 +1,6 @@
 """Search is exact, total and the same everywhere."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.errors import RetrievalError
+from luthier.errors import DiskFullError, RetrievalError
 from luthier.retrieve import Hit, Index, IndexItem, Mode, build_index
 from luthier.store import hash_folder
 
@@ -274,6 +275,22 @@ def test_texts_without_any_word_can_be_indexed(tmp_path: Path) -> None:
     build_index(items, tmp_path / "i", embedder=Letters())
     index = Index.open(tmp_path / "i", Letters())
     assert index.search("😀", 3, mode="lexical") == [] and len(index.search("😀", 3)) == 3
+
+
+@pytest.mark.parametrize("step", ["numpy.save", "pathlib.Path.write_bytes"])
+def test_a_full_disk_leaves_the_old_index(tmp_path: Path, monkeypatch, step: str) -> None:
+    index = build_index(ITEMS, tmp_path / "i", embedder=Letters())
+    whole = hash_folder(tmp_path / "i")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(step, full)
+    with pytest.raises(DiskFullError):
+        build_index(ITEMS[1:], tmp_path / "i", embedder=Letters())
+    monkeypatch.undo()
+    assert hash_folder(tmp_path / "i") == whole and [p.name for p in tmp_path.iterdir()] == ["i"]
+    assert Index.open(tmp_path / "i", Letters()).identity == index.identity
 
 
 def test_k_must_be_positive(index: Index) -> None:

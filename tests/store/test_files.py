@@ -177,6 +177,13 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert names(final) == ["old"] and names(tmp_path) == ["key"]
 
 
+@pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, DiskFullError), (errno.ECONNRESET, ConnectionResetError)])
+def test_a_disk_that_fills_while_a_folder_is_built_is_said(tmp_path: Path, code: int, kind: type) -> None:
+    with pytest.raises(kind), new_folder(tmp_path / "key"):
+        raise OSError(code, os.strerror(code))
+    assert names(tmp_path) == []
+
+
 def test_a_folder_replaces_the_old_one(tmp_path: Path) -> None:
     final = make(tmp_path / "key", {"old": "1"})
     with new_folder(final) as folder:

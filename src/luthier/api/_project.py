@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from luthier.errors import EvidenceError, Problem, ReleaseError, WarrantError
 from luthier.spec import Task, load_task
 
-if TYPE_CHECKING:  # the bodies import what they need: `luthier --help` must load neither torch nor transformers
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    # the bodies import what they need: `luthier --help` must load neither torch nor transformers
     from luthier.api._data import Data
     from luthier.api._decisions import Decision
     from luthier.api._planning import Plan
@@ -267,6 +270,12 @@ class Project:
 
         serve_release(self, host=host, port=port, token=token, ready=ready)
 
+    def listen(self, app: FastAPI, *, port: int, ready: Callable[[str], None] = lambda url: None) -> None:
+        """Serve a web application of this project on loopback until interrupted."""
+        from luthier.release import serve
+
+        serve(app, port=port, ready=ready)
+
     def watch(self) -> WatchReport:
         """Is the champion still good? Age, base, documents, test openings, drift of the logged inputs."""
         from luthier.api._releasing import watch_release
@@ -291,6 +300,13 @@ class Project:
         from luthier.api._state import report_state
 
         return report_state(self)
+
+    def keep(self, name: str, text: str) -> Path:
+        """Write a text into the folder `.luthier`, whole or not at all; gives its path."""
+        from luthier.store import write_text_atomic
+
+        write_text_atomic(self.home / name, text)
+        return self.home / name
 
     def next_step(self) -> tuple[str, str]:
         """Where this folder stands, and the one command that comes next."""

@@ -16,4 +16,5 @@ def command(folder: Path, allow_outside: bool, port: int, as_json: bool) -> None
     """Show the dashboard until interrupted."""
     from luthier.web import serve_dashboard
 
-    serve_dashboard(open_project(folder, allow_outside, as_json), port=port)
+    project = open_project(folder, allow_outside, as_json)
+    serve_dashboard(project, port=port, ready=lambda url: click.echo(url.removesuffix("/v1")))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 GRAM = 5
 PERMUTATIONS = 128
-BANDS = (32, 4)  # 16 bands of 8 rows find a pair of similarity 0.8 with probability 0.95, of 0.9 with 0.9999
+BANDS = (25, 5)  # 25 bands of 5 rows find a pair of similarity 0.8 with probability 0.99995; the rest is verified away
 SHORT = 45  # 5-grams; below, a single changed character moves the similarity by more than the threshold allows for
 COMMON = 0.5  # what stands in more than this share of the texts is their shared wrapper and tells nothing apart
 COMMON_FROM = 20  # texts, from which on a wrapper can be told from coincidence

@@ -108,7 +108,8 @@ def _question(row: Mapping[str, Any]) -> ChoiceItem:
     key = "answerKey" if "answerKey" in row else "answer"
     if key not in row:
         raise _RowError("no `answer` (or `answerKey`)")
-    return ChoiceItem(question, question_options(question, choices), _right(row[key], choices, labels))
+    right = _right(row[key], choices, labels)
+    return _distinct(question, question_options(question, choices), right)
 
 
 def _ending(row: Mapping[str, Any]) -> ChoiceItem:
@@ -117,7 +118,13 @@ def _ending(row: Mapping[str, Any]) -> ChoiceItem:
     if key not in row:
         raise _RowError("no `gold` (or `answer`)")
     options = tuple(Option(query, f" {choice}") for choice in choices)
-    return ChoiceItem(query, options, _right(row[key], choices, None))
+    return _distinct(query, options, _right(row[key], choices, None))
+
+
+def _distinct(label: str, options: Sequence[Option], right: int) -> ChoiceItem:
+    """Public sets repeat a choice now and then; the same text twice is one option."""
+    once = tuple(dict.fromkeys(options))
+    return ChoiceItem(label, once, once.index(options[right]))
 
 
 def _blank(row: Mapping[str, Any]) -> ChoiceItem:
@@ -150,8 +157,8 @@ def _choices(value: Any) -> list[str]:
         raise _RowError("`choices` must be a list of two or more texts")
     if not all(isinstance(choice, str) and choice.strip() for choice in value):
         raise _RowError("a choice is empty or not text")
-    if len(set(value)) < len(value):
-        raise _RowError("two choices are the same")
+    if len(set(value)) < 2:
+        raise _RowError("all choices are the same")
     return value
 
 

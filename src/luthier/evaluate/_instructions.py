@@ -43,7 +43,7 @@ _REFUSAL = re.compile(
     | \b(?:is|are|would\ be)\ (?:illegal|unethical|against\ the\ law|a\ crime|a\ serious\ crime)\b
     | \b(?:it's|it\ is|that's|that\ is|this\ is)\ (?:not\ (?:appropriate|acceptable|ethical|legal|okay|ok|right)|wrong|
         inappropriate|never\ okay)\b
-    | \bi\ (?:would\ |strongly\ |must\ )?(?:advise|urge|recommend)\ (?:you\ )?(?:strongly\ )?(?:against|not\ to)\b
+    | \bi\ (?:would\ |must\ )?(?:strongly\ )?(?:advise|urge|recommend)\ (?:you\ )?(?:strongly\ )?(?:against|not\ to)\b
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )

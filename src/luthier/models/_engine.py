@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from luthier.models._plan import Limits
-from luthier.models._prefix import ATTENTION, Rows, attending, extend
+from luthier.models._prefix import ATTENTION, NotShareableError, Rows, attending, extend
 from luthier.models._quiet import quiet
 
 # Attention functions of transformers that read its usual masks; anything else is put aside while a model answers.
@@ -129,8 +129,11 @@ class Engine:
                 self.core(input_ids=torch.tensor([row], device=self.device)).logits[0, -1].float() for row in whole
             ]
             prefix = extend(self.core, None, ids[:5], self.device)
-        with self.running(shared=True):
-            got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill(1)[:, -1]
+        try:
+            with self.running(shared=True):
+                got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill(1)[:, -1]
+        except NotShareableError:
+            return False
         exact = self.core.dtype in (torch.float32, torch.float64)
         return all(
             bool((a - b).abs().max() <= (1e-3 if exact else 0.25) * a.std()) for a, b in zip(wanted, got, strict=True)

@@ -22,6 +22,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 ATTENTION = "luthier_shared_prefix"
 _SCORES = 2**25  # attention scores held at once, so that a long prefill does not fill the memory (128 MiB in fp32)
 
+
+class NotShareableError(Exception):
+    """What this architecture keeps in its cache is not what its attention looks at (compressed keys and values)."""
+
+
 KeyValues = list[tuple[Tensor, Tensor]]  # per layer, [1, key-value heads, tokens, width] each
 
 
@@ -146,9 +151,14 @@ def shared_prefix_attention(
 
     Shapes: query [rows, heads, q, width], key and value [rows, kv heads, own, width], attention_mask additive
     [rows, 1, q, own], shared_prefix per layer a pair of [kv heads, prefix, width]. Gives [rows, q, heads, width].
+
+    Raises:
+        NotShareableError: the cached keys and values have another shape than these.
     """
     rows, heads, length, width = query.shape
     before = (key[0, :, :0], value[0, :, :0]) if shared_prefix is None else shared_prefix[module.layer_idx]
+    if before[0].shape[::2] != key.shape[1::2] or before[1].shape[::2] != value.shape[1::2]:
+        raise NotShareableError
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], length, width)
     scale = width**-0.5 if scaling is None else scaling
     block = max(1, _SCORES // (rows * heads * (before[0].shape[1] + key.shape[2])))

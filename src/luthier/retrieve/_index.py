@@ -253,9 +253,9 @@ def _check_embedder(folder: Path, built_with: dict[str, str] | None, embedder: E
 
 
 def _save_vectors(file: Path, vectors: Vectors) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, file)
+    file.write_bytes(save({"vectors": np.ascontiguousarray(vectors, np.float32)}))  # its own writing hides a full disk
 
 
 def _load_vectors(file: Path) -> Vectors | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from luthier.store._files import (
+    clean_folder,
     hash_folder,
     new_folder,
     read_json,
@@ -25,6 +26,7 @@ __all__ = [
     "ReleaseRow",
     "Store",
     "TrafficRow",
+    "clean_folder",
     "hash_folder",
     "new_folder",
     "read_json",

@@ -136,7 +136,8 @@ def new_folder(final: Path) -> Iterator[Path]:
     When the block raises, the temporary folder is removed and `final` is what it was.
 
     Raises:
-        DiskFullError, StoreError: as `replace_folder`.
+        DiskFullError: no room, in the block too, whatever wrote there.
+        StoreError: as `replace_folder`.
     """
     temporary = _temporary(final)
     with writing(temporary):
@@ -144,6 +145,10 @@ def new_folder(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         replace_folder(temporary, final)
+    except OSError as error:  # the block's own: `replace_folder` raises none
+        if error.errno in FULL:
+            raise disk_full(final) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # the reason to stop is the error that counts
 

@@ -43,7 +43,7 @@ from luthier.train._setting import Setting, find_setting
 
 ENGINE_VERSION = 1  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
-EXPLODED = 3.0  # times the loss of guessing every token at random
+EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
 RECENT = 20  # steps that speeds are averaged over
 
 Score = Callable[[LocalModel], float]
@@ -204,8 +204,9 @@ class _Run:
         self.state = self.state.after_step(CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds))
 
     def _check(self, loss: float, norm: float, rows: Sequence[EncodedRow]) -> None:
-        limit = EXPLODED * math.log(self.trainee.body.config.get_text_config().vocab_size)
         first = not self.state.curve
+        guessing = math.log(self.trainee.body.config.get_text_config().vocab_size)
+        limit = math.inf if first else EXPLODED * max(guessing, self.state.curve[0].loss)
         if math.isfinite(loss) and math.isfinite(norm) and loss <= limit and not (first and loss == 0):
             return
         what = "is zero: there is nothing to learn" if loss == 0 else f"is {loss:.3g} with a gradient of {norm:.3g}"

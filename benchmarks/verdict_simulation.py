@@ -1,0 +1,154 @@
+"""How often is the verdict wrong? Tasks with a known truth, climbed and decided as `luthier decide` does.
+
+    python benchmarks/verdict_simulation.py                    # 2,000 tasks per setting; about 20 minutes on one core
+    python benchmarks/verdict_simulation.py --tasks 200        # a first look
+
+Every line is one setting: what kind of scores, and the true mean of each rung. Columns, in per cent of the tasks:
+
+- adopted wrongly: a rung was recommended whose true mean is below the bar; must not exceed alpha (5);
+- warranted wrongly: fine-tuning was warranted although a cheaper rung is good enough and the gain is below the margin;
+  must not exceed alpha (5);
+- right: the verdict that a judge who knows the truth would give; open: not enough evidence;
+- answers: test answers that were needed, of those that answering everything would have needed;
+- covered: the plain 95 % interval of the first rung, on all cases, holds its true mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import betaincinv, ndtr, ndtri
+
+from luthier.decide import Evidence, Rules, RungEvidence, VerdictKind
+from luthier.decide._standing import standing
+from luthier.decide._verdict import choose
+from luthier.evaluate import display_interval, settle
+from luthier.spec import MethodName
+
+LADDER: tuple[MethodName, ...] = ("prompt", "few-shot", "retrieval", "fine-tune")
+BAR = 0.80
+RULES = Rules(bar=BAR, margin=0.03, alpha=0.05, volume=None)
+LOOK = 8
+SHARED = 0.5  # how much of what makes a case hard is common to all rungs
+CONCENTRATION = 2.5  # of graded scores: about the spread of a field-level F1
+
+Kind = Literal["binary", "graded", "clustered"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True means of the rungs, and the kinds of verdict that are right."""
+
+    name: str
+    means: tuple[float, float, float, float]
+    right: tuple[VerdictKind, ...]
+
+
+TRUTHS = (
+    Truth("all just below the bar", (0.79, 0.79, 0.79, 0.79), ("no rung meets the bar", "not enough evidence")),
+    Truth("a cheaper rung at the bar", (0.50, 0.80, 0.60, 0.80), ("few-shot", "not enough evidence")),
+    Truth("the same, tuning adds 0.02", (0.50, 0.80, 0.60, 0.82), ("few-shot", "not enough evidence")),
+    Truth("few-shot is enough", (0.40, 0.92, 0.60, 0.95), ("few-shot",)),
+    Truth("fine-tuning is needed", (0.40, 0.60, 0.60, 0.93), ("fine-tune",)),
+    Truth("nothing is good enough", (0.20, 0.35, 0.35, 0.50), ("no rung meets the bar",)),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Shares of the simulated tasks."""
+
+    adopted_wrongly: float
+    warranted_wrongly: float
+    right: float
+    open: float
+    answers: float
+    covered: float
+
+
+def draw(kind: Kind, means: tuple[float, ...], cases: int, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
+    """Groups and scores [rungs, cases]. Rungs find the same cases hard; groups hold three cases with correlation 0.3."""
+    size, icc = (3, 0.3) if kind == "clustered" else (1, 0.0)
+    index = np.arange(cases) // size
+
+    def noise() -> np.ndarray:
+        between = rng.normal(size=index[-1] + 1)[index]
+        return np.sqrt(icc) * between + np.sqrt(1 - icc) * rng.normal(size=cases)
+
+    hard = noise()
+    rows = []
+    for mean in means:
+        latent = np.sqrt(SHARED) * hard + np.sqrt(1 - SHARED) * noise()
+        if kind == "graded":
+            rows.append(betaincinv(mean * CONCENTRATION, (1 - mean) * CONCENTRATION, ndtr(latent)))
+        else:
+            rows.append((latent < ndtri(mean)).astype(float))
+    return [str(i) for i in index], np.array(rows)
+
+
+def climb(kind: Kind, groups: list[str], scores: np.ndarray) -> Evidence:
+    """What the ladder leaves: each rung answered until it is settled, none after the first that meets the bar."""
+    rungs: list[RungEvidence] = []
+    met = False
+    for method, row in zip(LADDER, scores.tolist(), strict=True):
+        answered = 0
+        while not met and answered < len(row):
+            answered = min(answered + LOOK, len(row))
+            state = settle(
+                row[:answered], groups, bar=BAR, alpha=RULES.alpha / len(LADDER), binary=kind != "graded"
+            ).state
+            if state != "open":
+                met = state == "meets"
+                break
+        rungs.append(RungEvidence(method, method, "base", "", tuple(row[:answered])))
+    return Evidence(tuple(f"c{i}" for i in range(len(groups))), tuple(groups), tuple(rungs), kind != "graded", "s")
+
+
+def simulate(kind: Kind, truth: Truth, *, tasks: int, cases: int = 150, seed: int = 0) -> Outcome:
+    """Climb and decide many tasks of one setting."""
+    rng = np.random.default_rng(seed)
+    enough = max(truth.means[:-1]) >= BAR and truth.means[-1] - max(truth.means[:-1]) < RULES.margin
+    counts = np.zeros(6)
+    for _ in range(tasks):
+        groups, scores = draw(kind, truth.means, cases, rng)
+        evidence = climb(kind, groups, scores)
+        choice = choose(standing(RULES, evidence))
+        low, high = display_interval(scores[0].tolist(), groups, binary=kind != "graded")
+        counts += (
+            choice.rung is not None and truth.means[LADDER.index(choice.rung.method)] < BAR,
+            choice.warrant.granted and enough,
+            choice.kind in truth.right,
+            choice.kind == "not enough evidence",
+            sum(len(rung.scores) for rung in evidence.rungs) / scores.size,
+            low <= truth.means[0] <= high,
+        )
+    return Outcome(*(counts / tasks))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--cases", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    columns = ("adopted wrongly", "warranted wrongly", "right", "open", "answers", "covered")
+    print(f"{args.tasks} tasks a setting, {args.cases} cases, bar {BAR}, {len(LADDER)} rungs, alpha {RULES.alpha}\n")
+    print("| scores | truth | means | " + " | ".join(columns) + " |")
+    print("|---|---|---|" + "--:|" * len(columns))
+    start = time.monotonic()
+    kinds: tuple[Kind, ...] = ("binary", "graded", "clustered")
+    for kind in kinds:
+        for truth in TRUTHS:
+            found = simulate(kind, truth, tasks=args.tasks, cases=args.cases, seed=args.seed)
+            shares = " | ".join(f"{100 * getattr(found, name):.1f}" for name in Outcome.__dataclass_fields__)
+            print(f"| {kind} | {truth.name} | {' '.join(f'{m:.2f}' for m in truth.means)} | {shares} |", flush=True)
+    print(f"\n{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The local dashboard: the report of a folder as it is at the moment of asking, on loopback only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from luthier.web._report import render_report
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from luthier.api import Project
+
+
+def dashboard(project: Project) -> FastAPI:
+    """A web application with one page, drawn anew at each call."""
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = FastAPI(openapi_url=None)
+    # a page of another site must not read it through a name that resolves to this machine
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        return render_report(project.state())
+
+    return app
+
+
+def serve_dashboard(project: Project, *, port: int, ready: Callable[[str], None] = lambda url: None) -> None:
+    """Serve the dashboard on loopback until interrupted."""
+    project.listen(dashboard(project), port=port, ready=ready)

@@ -1,0 +1,129 @@
+"""The report: one self-contained HTML file that an engineer believes and a budget holder can sign."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier import __version__
+from luthier.web import _figures as figures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from luthier.api import Project, ReportState
+
+SIDE_BY_SIDE = 12
+
+
+def write_report(project: Project) -> Path:
+    """Write `.luthier/report.html`; gives its path."""
+    return project.keep("report.html", render_report(project.state()))
+
+
+def render_report(state: ReportState) -> str:
+    """The report as one HTML text without any outside reference. Everything from data is escaped."""
+    template = _environment().get_template("report.html.jinja")
+    return template.render(
+        state=state,
+        task=state.task,
+        decision=state.decision,
+        version=__version__,
+        ladder=_ladder(state),
+        pairs=side_by_side(state),
+        training=_training(state),
+        figures=_drawn(state),
+        untested=untested(state),
+        lock=None if state.release is None else json.dumps(state.release["lock"], indent=2, ensure_ascii=False),
+    )
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("luthier.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["usd"] = _usd
+    return environment
+
+
+def _ladder(state: ReportState) -> list[dict[str, Any]]:
+    if state.decision is None:
+        return []
+    evidence, verdict = state.decision.evidence, state.decision.verdict
+    return [
+        {"judged": judged, "measured": measured, "chosen": (measured.choices or {}).get("chosen", "")}
+        for judged, measured in zip(verdict.rungs, evidence.rungs, strict=True)
+    ]
+
+
+def _training(state: ReportState) -> Mapping[str, Any] | None:
+    """The training of the last trained rung, None where nothing was trained."""
+    if state.decision is None:
+        return None
+    found = [r.choices["training"] for r in state.decision.evidence.rungs if r.choices and "training" in r.choices]
+    return found[-1] if found else None
+
+
+def _drawn(state: ReportState) -> dict[str, Any]:
+    drawn: dict[str, Any] = {"ladder": "", "cost": "", "training": "", "capability": ""}
+    if state.decision is not None:
+        verdict, evidence = state.decision.verdict, state.decision.evidence
+        drawn |= {"ladder": figures.ladder(verdict), "cost": figures.score_against_cost(verdict, evidence)}
+    training = _training(state)
+    if training is not None:
+        drawn["training"] = figures.training_curve(training)
+    if state.capability is not None:
+        drawn["capability"] = figures.capability(state.capability["families"])
+    return drawn
+
+
+def side_by_side(state: ReportState) -> list[dict[str, Any]]:
+    """Test cases on which the rungs differ most, with every rung's answer: the best rung against the next cheaper."""
+    decision = state.decision
+    if decision is None or not decision.records:
+        return []
+    rungs = list(decision.records)
+    best = decision.verdict.rung or max(rungs, key=lambda r: _mean([x.score for x in decision.records[r]]))
+    answers = {rung: {record.case: record for record in records} for rung, records in decision.records.items()}
+
+    def gap(case: Mapping[str, str]) -> float:
+        mine = answers[best].get(case["id"])
+        others = [answers[r][case["id"]].score for r in rungs if r != best and case["id"] in answers[r]]
+        return -1.0 if mine is None or not others else abs(mine.score - max(others))
+
+    chosen = sorted(decision.cases, key=gap, reverse=True)[:SIDE_BY_SIDE]
+    return [
+        {
+            "case": case,
+            "answers": [(r, answers[r][case["id"]]) for r in rungs if case["id"] in answers[r]],
+        }
+        for case in chosen
+    ]
+
+
+def untested(state: ReportState) -> list[str]:
+    """What the reader might think was tested, and was not."""
+    if state.decision is None:
+        return []
+    said = [f"{r.rung}: {r.skipped}" for r in state.decision.evidence.rungs if r.skipped]
+    if state.gate is None:
+        said.append("the gate (behaviour, capability, serving): luthier validate was not run")
+    elif state.capability is None:
+        said.append("general capability: not measured again, for no weights were changed")
+    said.append("inputs unlike the examples: the test cases are drawn from them")
+    said.append("other runs of the training: one seed")
+    return said
+
+
+def _usd(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
