@@ -32,7 +32,6 @@ from luthier.spec import MethodName
 LADDER: tuple[MethodName, ...] = ("prompt", "few-shot", "retrieval", "fine-tune")
 BAR = 0.80
 RULES = Rules(bar=BAR, margin=0.03, alpha=0.05, volume=None)
-LOOK = 8
 SHARED = 0.5  # how much of what makes a case hard is common to all rungs
 CONCENTRATION = 2.5  # of graded scores: about the spread of a field-level F1
 
@@ -71,7 +70,7 @@ class Outcome:
 
 
 def draw(kind: Kind, means: tuple[float, ...], cases: int, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
-    """Groups and scores [rungs, cases]. Rungs find the same cases hard; groups hold three cases with correlation 0.3."""
+    """Groups and scores [rungs, cases]. Rungs find the same cases hard; groups are three cases, correlation 0.3."""
     size, icc = (3, 0.3) if kind == "clustered" else (1, 0.0)
     index = np.arange(cases) // size
 
@@ -92,20 +91,16 @@ def draw(kind: Kind, means: tuple[float, ...], cases: int, rng: np.random.Genera
 
 def climb(kind: Kind, groups: list[str], scores: np.ndarray) -> Evidence:
     """What the ladder leaves: each rung answered until it is settled, none after the first that meets the bar."""
+    alpha, binary = RULES.alpha / len(LADDER), kind != "graded"
     rungs: list[RungEvidence] = []
     met = False
     for method, row in zip(LADDER, scores.tolist(), strict=True):
-        answered = 0
-        while not met and answered < len(row):
-            answered = min(answered + LOOK, len(row))
-            state = settle(
-                row[:answered], groups, bar=BAR, alpha=RULES.alpha / len(LADDER), binary=kind != "graded"
-            ).state
-            if state != "open":
-                met = state == "meets"
-                break
+        # one replay of all answers says after how many the ladder would have stopped: a test holds the two equal
+        found = settle(row, groups, bar=BAR, alpha=alpha, binary=binary)
+        answered = 0 if met else found.at or len(row)
         rungs.append(RungEvidence(method, method, "base", "", tuple(row[:answered])))
-    return Evidence(tuple(f"c{i}" for i in range(len(groups))), tuple(groups), tuple(rungs), kind != "graded", "s")
+        met = met or found.state == "meets"
+    return Evidence(tuple(f"c{i}" for i in range(len(groups))), tuple(groups), tuple(rungs), binary, "s")
 
 
 def simulate(kind: Kind, truth: Truth, *, tasks: int, cases: int = 150, seed: int = 0) -> Outcome:

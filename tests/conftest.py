@@ -86,10 +86,11 @@ def save_tiny_model(folder: Path, config_class: str = "LlamaConfig", **changes) 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """Nothing a test does may touch the caches of the person who runs it, except where a real model is asked for."""
+def _own_cache(request, tmp_path_factory):
+    """A cache of the tests' own, so that no other one is touched; kept, as converting the real model takes a while."""
+    kept = getattr(request.config, "cache", None)
     before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache") if kept is None else kept.mkdir("luthier"))
     yield
     if before is None:
         del os.environ["XDG_CACHE_HOME"]

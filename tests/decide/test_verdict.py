@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from luthier.decide import Cost, Evidence, Rules, RungEvidence, State, Verdict, decide
 from luthier.errors import EvidenceError
@@ -294,3 +296,49 @@ def test_evidence_that_is_not_consistent_is_refused(broken: Evidence, message: s
 def test_one_case_is_not_evidence() -> None:
     found = decide(RULES, Evidence(("a",), ("a",), (rung("prompt", 1, 1), missing("fine-tune")), True, "x"))
     assert found.kind == "not enough evidence" and not found.warrant.granted
+
+
+METHODS: list[MethodName] = ["prompt", "constrained", "few-shot", "retrieval", "fine-tune", "fine-tune + retrieval"]
+
+
+@st.composite
+def any_evidence(draw: st.DrawFn) -> Evidence:
+    """Any ladder on up to 60 cases: rungs not run, stopped anywhere, graded or not, in groups or not."""
+    n, binary = draw(st.integers(1, 60)), draw(st.booleans())
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    size = draw(st.sampled_from([1, 1, 2, 5]))
+    rungs = []
+    for method in METHODS[: draw(st.integers(1, 6))]:
+        mean, answered = rng.choice([0.05, 0.5, 0.8, 0.99]), rng.choice([0, n // 2, n, n])
+        scores = [
+            float(rng.random() < mean) if binary else rng.betavariate(3 * mean, 3 - 3 * mean) for _ in range(answered)
+        ]
+        paid = rng.choice([None, cost(rng.random(), rng.random())])
+        rungs.append(RungEvidence(method, method, "b", "s", tuple(scores), cost=paid))
+    known = rng.choice([None, {"kind": "knowledge"}, {"kind": "mixed", "novel_rows": 0.2}])
+    groups = tuple(str(i // size) for i in range(n))
+    return Evidence(tuple(map(str, range(n))), groups, tuple(rungs), binary, "s", rng.randint(1, 5), (), known)
+
+
+@settings(max_examples=20, deadline=None)
+@given(any_evidence(), st.sampled_from([None, 0.3, 0.75, 1.0]))
+def test_any_evidence_has_a_verdict_that_agrees_with_itself(shown: Evidence, bar: float | None) -> None:
+    found = decide(replace(RULES, bar=bar), shown)
+    by_name = {r.rung: r for r in shown.rungs}
+    recommended = found.kind not in ("fix the data", "no rung meets the bar", "not enough evidence")
+    assert (found.rung is not None) == recommended
+    assert found == decide(replace(RULES, bar=bar), Evidence.from_dict(json.loads(json.dumps(shown.as_dict()))))
+    state = {v.rung: v.state for v in found.rungs}
+    if found.rung is not None:
+        assert state[found.rung] is State.MEETS
+        assert found.warrant.granted == by_name[found.rung].trained
+    if found.kind == "no rung meets the bar":
+        assert set(state.values()) == {State.FALLS_SHORT}
+    assert (
+        found.reasons
+        and found.sentence.endswith(".")
+        and "None" not in " ".join((found.sentence, *found.reasons, *found.advice, *found.flips))
+    )
+    assert 0 <= found.answers_saved <= len(shown.cases) * len(shown.rungs)
+    if bar == 1.0:
+        assert State.MEETS not in state.values()

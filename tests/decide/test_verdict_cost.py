@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from luthier.decide._cost import PROCESSOR, break_even, cost_of, machine_price, monthly
-from luthier.errors import EvidenceError
+from luthier.errors import EvidenceError, ModelError
 from luthier.evaluate import Record
 
 
@@ -68,3 +68,12 @@ def test_break_even() -> None:
     assert break_even(now, instead) == pytest.approx(1 / (12 * 0.05 / 1000))
     assert break_even(instead, now) is None and break_even(now, None) is None
     assert monthly(instead) == pytest.approx(0.05 + 1 / 12)
+
+
+def test_the_price_of_the_machine_is_the_users_own_where_given(tmp_path: Path) -> None:
+    path = sheet(tmp_path, ", machine: {usd_per_hour: 0.5, source: mine, date: 2026-02-01}}")
+    found = machine_price(Named("m"), path)  # type: ignore[arg-type]  # only the device is read
+    assert (found.usd_per_hour, found.source, found.date) == (0.5, "mine", "2026-02-01")
+    with pytest.raises(ModelError, match="no usable machine price") as caught:
+        machine_price(Named("m"), sheet(tmp_path, ", machine: {usd_per_hour: -1}}"))  # type: ignore[arg-type]  # only the device is read
+    assert "machine.usd_per_hour" in str(caught.value) and "machine.source" in str(caught.value)

@@ -46,7 +46,9 @@ def test_there_are_enough_items() -> None:
 
 def test_quick_takes_fewer_of_the_same() -> None:
     for quick, full in zip(
-        (*shipped_choices("quick"), *shipped_asks("quick")), (*shipped_choices("full"), *shipped_asks("full")), strict=True
+        (*shipped_choices("quick"), *shipped_asks("quick")),
+        (*shipped_choices("full"), *shipped_asks("full")),
+        strict=True,
     ):
         assert len(quick.items) < len(full.items)
         assert all(item in full.items for item in quick.items)
@@ -90,7 +92,7 @@ def test_replay_and_battery_share_no_prompt() -> None:
     seen = [{w.casefold() for w in words(text)} for text in asked]
     for prompt in replay_prompts():
         own = {w.casefold() for w in words(prompt)}
-        assert max(len(own & other) / len(own | other) for other in seen) < 0.6, prompt
+        assert max(len(own & other) / len(own | other) for other in seen) <= 0.6, prompt
 
 
 def test_spread_is_even_and_in_order() -> None:
@@ -119,13 +121,18 @@ def test_an_endpoint_gets_what_it_can_answer(tmp_path: Path) -> None:
 def test_user_files_join_the_battery(base, tmp_path: Path) -> None:
     questions, text = tmp_path / "law.jsonl", tmp_path / "letters.txt"
     questions.write_text('{"question": "One?", "choices": ["a", "b"], "answer": "b"}\n' * 300)
-    text.write_text("The parcel was sent to the wrong address. " * 400)
+    text.write_text("The parcel was sent to the wrong address. " * 800)
     battery = build_battery(base, extra=[questions, text])
-    assert (battery.choices[-1].name, len(battery.choices[-1].items), battery.choices[-1].items[0].right) == ("law", 250, 1)
+    assert (battery.choices[-1].name, len(battery.choices[-1].items), battery.choices[-1].items[0].right) == (
+        "law",
+        250,
+        1,
+    )
     pieces = battery.texts[-1]
     assert (pieces.name, pieces.source, len(pieces.prompts)) == ("letters", "file", 16)
     assert all(200 <= len(base.tokenizer.encode(piece)) <= 257 for piece in pieces.prompts)
     assert battery.notes[0] == "law.jsonl: 250 of 300 questions, evenly spaced"
+    assert battery.notes[1].startswith("letters.txt: 16 of ")
 
 
 def test_a_short_text_is_cut_into_eight(base, tmp_path: Path) -> None:

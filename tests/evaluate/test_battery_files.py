@@ -76,7 +76,10 @@ def test_last_words_are_one_option(tmp_path: Path) -> None:
         ({"question": "Q?", "choices": ["a", "b"], "answer": "E"}, "the answer 'E'"),
         ({"question": "Q?", "choices": ["a", "b"]}, "no `answer`"),
         ({"question": "Q?", "choices": {"text": ["a", "b"], "label": ["A"]}, "answerKey": "A"}, "differ in length"),
-        ({"question": "Q?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"}, "none of the labels"),
+        (
+            {"question": "Q?", "choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answerKey": "C"},
+            "none of the labels",
+        ),
         ({"query": "Q", "choices": ["a", "b"]}, "no `gold`"),
         ({"sentence": "No blank.", "option1": "a", "option2": "b", "answer": "1"}, "needs a blank"),
         ({"sentence": "At the end _", "option1": "a", "option2": "b", "answer": "1"}, "needs a blank"),

@@ -196,6 +196,16 @@ def test_false_claims_on_graded_scores_are_rare(n: int, kind: str) -> None:
         assert student > 1.5 * 0.05 * runs
 
 
+@pytest.mark.parametrize("low", [0.3, 0.8])
+@pytest.mark.parametrize("share", [0.3, 0.8, 0.95])
+def test_false_claims_on_scores_of_two_values(low: float, share: float) -> None:
+    """Exact, by enumeration: the chance of a claim at the true mean is at most alpha."""
+    n, mean = 20, low + (1 - low) * share
+    p = [mean_p(grouped([1.0] * k + [low] * (n - k), ids(n)), mean) for k in range(n + 1)]
+    for alpha in (0.05, 0.0125):
+        assert sum(stats.binom.pmf(k, n, share) for k in range(n + 1) if p[k] <= alpha) <= alpha
+
+
 def test_groups_weigh_by_their_size_and_incomplete_ones_do_not_count() -> None:
     units = grouped([1.0, 0.0, 1.0, 1.0], ["a", "b", "a", "c", "c", "d"])
     assert list(units.means) == [0.0, 1.0]  # b is complete after two cases, a after three; c is not

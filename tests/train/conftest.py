@@ -38,7 +38,7 @@ def rows():
 
 @pytest.fixture
 def recipe():
-    return Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=4.0, batch_size=8, evaluate_every=4)
+    return Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=2.0, batch_size=8, evaluate_every=4)
 
 
 def likelihood_of(rows):

@@ -48,7 +48,10 @@ ARCHITECTURES = {
     ),
     "mistral": ("MistralConfig", SHAPE | {"sliding_window": None}),
     "mistral, window of 9": ("MistralConfig", SHAPE | {"sliding_window": 9}),
-    "gemma 2, capped scores and logits": ("Gemma2Config", SHAPE | {"head_dim": 8, "attn_logit_softcapping": 5.0} | CAPPED),
+    "gemma 2, capped scores and logits": (
+        "Gemma2Config",
+        SHAPE | {"head_dim": 8, "attn_logit_softcapping": 5.0} | CAPPED,
+    ),
     "gemma 3": ("Gemma3TextConfig", SHAPE | {"head_dim": 8, "sliding_window": 6}),
     "granite, scaled logits": ("GraniteConfig", SHAPE | {"logits_scaling": 3.0, "attention_multiplier": 0.3}),
     "phi 3": ("Phi3Config", SHAPE),
@@ -179,6 +182,8 @@ def test_gradient_does_not_depend_on_how_the_batch_is_divided(packing, budget):
 def test_architectures_with_their_own_attention_are_known_not_to_fit(name):
     import transformers
 
-    config = getattr(transformers, name)(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    config = getattr(transformers, name)(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=4
+    )
     reason = why_no_tree(transformers.AutoModelForCausalLM.from_config(config))
     assert reason is not None and "own attention" in reason

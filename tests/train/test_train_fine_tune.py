@@ -65,7 +65,7 @@ def test_shared_prefixes_are_spared_and_counted(run):
 
 
 def test_progress_counts_up_to_the_end(run):
-    result, seen, _ = run
+    _, seen, _ = run
     assert [s.step for s in seen if s.dev_score is None] == list(range(1, 11))
     assert seen[-1].step == seen[-1].steps == 10 and seen[-1].seconds_left == 0
     assert [s.step for s in seen if s.dev_score is not None] == [4, 8, 10]
@@ -158,7 +158,7 @@ def test_replay_rows_are_mixed_in_at_their_share(base, rows, score, recipe, tmp_
 
 def test_bad_rows_stop_it_before_anything_is_written(base, rows, score, recipe, tmp_path):
     bad = [*rows, TrainingRow("empty", (Message("user", "x"),), "", "data.jsonl:99")]
-    with pytest.raises(TeachesNothingError, match="data.jsonl:99"):
+    with pytest.raises(TeachesNothingError, match=r"data\.jsonl:99"):
         fine_tune(base, bad, recipe, tmp_path / "out", score=score)
     assert not (tmp_path / "out").exists()
 

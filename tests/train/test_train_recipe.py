@@ -1,6 +1,7 @@
 """The recipe: tables by size, schedule, saving."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -9,7 +10,9 @@ from luthier.spec import TrainSettings
 from luthier.train import Recipe
 
 
-@pytest.mark.parametrize(("n", "batch", "epochs"), [(300, 8, 4.0), (2_000, 16, 3.0), (8_000, 32, 3.0), (20_000, 32, 1.0)])
+@pytest.mark.parametrize(
+    ("n", "batch", "epochs"), [(300, 8, 4.0), (2_000, 16, 3.0), (8_000, 32, 3.0), (20_000, 32, 1.0)]
+)
 def test_batch_and_epochs_by_number_of_rows(n, batch, epochs):
     recipe = Recipe.for_task(TrainSettings(), n, 135_000_000)
     assert (recipe.batch_size, recipe.epochs) == (batch, epochs)
@@ -58,7 +61,7 @@ def test_rate_rises_for_five_percent_and_falls_to_zero_after_the_last_step():
     rates = [recipe.rate(step, 200) for step in range(200)]
     assert max(rates) == rates[10] == 1.0
     assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
-    assert all(a > b > 0 for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(1 / 190)
 
 

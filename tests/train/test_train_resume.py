@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from luthier.errors import TrainingError
+from luthier.errors import DiskFullError, TrainingError
+from luthier.store import hash_folder, read_json, write_json
 from luthier.train import fine_tune
 from luthier.train._checkpoint import FOLDER, load_checkpoint
 from luthier.train._interrupt import Interruption
@@ -151,3 +152,35 @@ def test_a_damaged_checkpoint_is_an_error_with_a_way_out(base, rows, recipe, sco
 
 def test_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "nowhere", {}) is None
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(base, rows, recipe, score, straight, tmp_path, monkeypatch):
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    out = tmp_path / "out"
+    killed_after(4, base, rows, recipe, out, score)
+    saved = hash_folder(out / FOLDER)
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(DiskFullError):
+            fine_tune(base, rows, recipe, out, score=score)
+    assert hash_folder(out / FOLDER) == saved
+    assert same(fine_tune(base, rows, recipe, out, score=score), straight)
+
+
+@pytest.mark.parametrize("file", ["checkpoint/state.json", "luthier-train.json"])
+def test_what_a_newer_version_wrote_is_refused(file, base, rows, recipe, score, tmp_path):
+    out = tmp_path / "out"
+    if file.startswith(FOLDER):
+        killed_after(4, base, rows, recipe, out, score)
+    else:
+        fine_tune(base, rows, recipe, out, score=score)
+    write_json(out / file, read_json(out / file) | {"version": 99})
+    with pytest.raises(TrainingError, match="version 99"):
+        fine_tune(base, rows, recipe, out, score=score)

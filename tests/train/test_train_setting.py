@@ -7,8 +7,8 @@ import torch
 import transformers
 
 from luthier.models import LocalModel
-from luthier.train import fine_tune
 from luthier.train import _setting as setting_module
+from luthier.train import fine_tune
 from luthier.train._attention import NAME
 from luthier.train._model import load_body
 from luthier.train._rows import encode_rows

@@ -131,6 +131,7 @@ def test_base_changed_missing_or_hosted(release, seen, base, tmp_path):
 def test_documents_changed_a_little_and_a_lot(release, seen, documents):
     (documents / "1.md").write_text("changed")
     (documents / "2.md").unlink()
+    (documents / ".DS_Store").write_text("left behind by a file manager")
     found = finding(look(release, seen), "documents-changed")
     assert found.severity == "note" and "2 documents" in found.what and "20%" in found.what
     (documents / "new.md").write_text("new")

@@ -60,7 +60,7 @@ def open_system(folder: Path, base: Model | None = None) -> System:
         if adapter is None:
             return plain
         assert isinstance(plain, LocalModel)  # only local bases have adapters
-        return plain.with_adapter(adapter, scale)
+        return plain.with_tuning(adapter, scale)
 
     def open_index(place: Path, embedding: str | None) -> Index:
         return Index.open(place, None if embedding is None else load_embedder(embedding))

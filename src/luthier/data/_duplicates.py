@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
+import itertools
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +19,9 @@ GRAM = 5
 PERMUTATIONS = 128
 BANDS = (25, 5)  # 25 bands of 5 rows find a pair of similarity 0.8 with probability 0.99995; the rest is verified away
 SHORT = 45  # 5-grams; below, a single changed character moves the similarity by more than the threshold allows for
-COMMON = 0.5  # what stands in more than this share of the texts is their shared wrapper and tells nothing apart
-COMMON_FROM = 20  # texts, from which on a wrapper can be told from coincidence
+WRAPPED = 0.5  # when half of the texts share half of their 5-grams, that half is a wrapper and tells nothing apart
+SAMPLE = 100  # texts that are looked at to find out
+SLACK = 0.12  # 3.4 standard deviations of a similarity of 0.8 that is estimated from 128 permutations
 
 _SPACE = re.compile(r"\s+")
 
@@ -63,33 +68,80 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
 
     Two texts are joined when they are equal after normalising or hold the same words, or when their sets of character
     5-grams have Jaccard similarity >= `threshold` (candidates by MinHash and banding, Broder 1997; verified). Short
-    texts also have to differ only by added words, so that `play X` and `play Y` stay apart. 5-grams and words that
-    stand in more than half of the texts (an instruction around every input) are left out of the comparison.
+    texts also have to differ only by added words, so that `play X` and `play Y` stay apart. Where most texts share
+    most of their 5-grams (an instruction around every input), what stands in more than half of them is left out.
     """
     normal = [normalise(text) for text in texts]
     components = Components(len(texts))
     components.join_equal(normal)
     components.join_equal(" ".join(sorted(words(text))) or None for text in normal)
     unique = sorted({components.find(i) for i in range(len(texts))})
-    for a, b in _near_pairs([normal[i] for i in unique], threshold):
-        components.join(unique[a], unique[b])
+    families = _Families([normal[i] for i in unique], threshold)
+    for i, number in zip(unique, families.numbers(), strict=True):
+        components.join(i, unique[number])
     return [components.find(i) for i in range(len(texts))]
 
 
-def _near_pairs(texts: Sequence[str], threshold: float) -> Iterator[tuple[int, int]]:
-    """Pairs of distinct normalised texts that are near duplicates; enough of them to span every component."""
-    grams = _without_common([_grams(text) for text in texts])
-    bags = [set(words(text)) for text in texts]
-    common = _common_words(bags)
-    joined = Components(len(texts))
-    for a, b in _candidates(grams):
-        if joined.find(a) == joined.find(b) or _jaccard(grams[a], grams[b]) < threshold:
-            continue
-        short = min(len(grams[a]), len(grams[b])) < SHORT
-        if short and not _only_adds(bags[a] - common, bags[b] - common, threshold):
-            continue
-        joined.join(a, b)
-        yield a, b
+class _Families:
+    """Near duplicates among distinct normalised texts."""
+
+    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+        self.threshold = threshold
+        self.grams = [_grams(text) for text in texts]
+        self.bags = [frozenset(words(text)) for text in texts]
+        if _wrapped(self.grams):
+            self.grams = _without_common_grams(self.grams)
+            self.bags = _without_common_words(self.bags)
+        self.signatures = _signatures(self.grams)
+        self.components = Components(len(texts))
+
+    def numbers(self) -> list[int]:
+        for bucket in self._buckets():
+            self._join(bucket)
+        return [self.components.find(i) for i in range(len(self.grams))]
+
+    def _buckets(self) -> Iterator[list[int]]:
+        """Texts that agree in a band of their signatures."""
+        some = [i for i, grams in enumerate(self.grams) if len(grams)]
+        bands, rows = BANDS
+        for band in range(bands):
+            part = self.signatures[:, band * rows : (band + 1) * rows]
+            buckets: dict[bytes, list[int]] = {}
+            for i in some:
+                buckets.setdefault(part[i].tobytes(), []).append(i)
+            yield from (bucket for bucket in buckets.values() if len(bucket) > 1)
+
+    def _join(self, bucket: Sequence[int]) -> None:
+        """Join what is near in a bucket; families that are joined already are not compared again."""
+        import numpy as np
+
+        members = np.array(bucket)
+        roots = np.array([self.components.find(i) for i in bucket])
+        for last, i in enumerate(bucket):
+            others = members[:last][roots[:last] != roots[last]]
+            for j in self._likely(i, others):
+                a, b = self.components.find(i), self.components.find(j)
+                if a != b and self._near(i, j):
+                    self.components.join(a, b)
+                    roots[(roots == a) | (roots == b)] = min(a, b)
+
+    def _likely(self, i: int, others: NDArray[np.int64]) -> list[int]:
+        """Those whose signatures say that they may be near: a hundred times cheaper than to compare the 5-grams."""
+        if not len(others):
+            return []
+        estimates = (self.signatures[others] == self.signatures[i]).mean(axis=1)
+        return [int(j) for j in others[estimates >= self.threshold - SLACK]]
+
+    def _near(self, i: int, j: int) -> bool:
+        a, b = self.grams[i], self.grams[j]
+        if _jaccard(a, b) < self.threshold:
+            return False
+        return min(len(a), len(b)) >= SHORT or self._only_adds(self.bags[i], self.bags[j])
+
+    def _only_adds(self, a: frozenset[str], b: frozenset[str]) -> bool:
+        """Whether one text is the other with words added, few of them."""
+        few = min(len(a), len(b)) >= self.threshold * max(len(a), len(b))
+        return few and bool(a) and bool(b) and (a <= b or b <= a)
 
 
 def _grams(text: str) -> NDArray[np.uint32]:
@@ -106,37 +158,35 @@ def _grams(text: str) -> NDArray[np.uint32]:
     return np.unique((mixed ^ (mixed >> np.uint64(29))).astype(np.uint32))
 
 
-def _without_common(grams: list[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
+def _wrapped(grams: Sequence[NDArray[np.uint32]]) -> bool:
+    """Whether in a sample, which does not depend on the order, most texts share most of what they say."""
+    if len(grams) < SAMPLE // 5:
+        return False
+    sample = heapq.nsmallest(SAMPLE, grams, key=lambda g: hashlib.sha256(g.tobytes()).digest())
+    alike = [_jaccard(a, b) >= WRAPPED for a, b in itertools.combinations(sample, 2)]
+    return sum(alike) > WRAPPED**2 * len(alike)
+
+
+def _without_common_grams(grams: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
     import numpy as np
 
-    if len(grams) < COMMON_FROM:
-        return grams
     values, counts = np.unique(np.concatenate(grams), return_counts=True)
-    common = values[counts > COMMON * len(grams)]
-    return [g[~np.isin(g, common, assume_unique=True)] for g in grams] if len(common) else grams
+    common = values[counts > WRAPPED * len(grams)]
+    return [g[~np.isin(g, common, assume_unique=True)] for g in grams]
 
 
-def _common_words(bags: Sequence[set[str]]) -> set[str]:
-    if len(bags) < COMMON_FROM:
-        return set()
-    counts: dict[str, int] = {}
-    for bag in bags:
-        for word in bag:
-            counts[word] = counts.get(word, 0) + 1
-    return {word for word, count in counts.items() if count > COMMON * len(bags)}
+def _without_common_words(bags: Sequence[frozenset[str]]) -> list[frozenset[str]]:
+    counts = Counter(word for bag in bags for word in bag)
+    common = {word for word, count in counts.items() if count > WRAPPED * len(bags)}
+    return [bag - common for bag in bags]
 
 
-def _candidates(grams: Sequence[NDArray[np.uint32]]) -> Iterator[tuple[int, int]]:
-    """Pairs that agree in at least one band of their MinHash signatures."""
-    from datasketch import MinHash, MinHashLSH
+def _signatures(grams: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    import numpy as np
+    from datasketch import MinHash
 
-    index = MinHashLSH(num_perm=PERMUTATIONS, params=BANDS)
-    some = [i for i, g in enumerate(grams) if len(g)]
-    signatures = MinHash.bulk((grams[i] for i in some), num_perm=PERMUTATIONS, hashfunc=int)
-    for i, signature in zip(some, signatures, strict=True):
-        for j in sorted(index.query(signature)):
-            yield int(j), i
-        index.insert(i, signature, check_duplication=False)
+    hashes = MinHash.bulk(grams, num_perm=PERMUTATIONS, hashfunc=int)
+    return np.stack([h.hashvalues for h in hashes]) if hashes else np.zeros((0, PERMUTATIONS), dtype=np.uint32)
 
 
 def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
@@ -144,8 +194,3 @@ def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
 
     both = len(np.intersect1d(a, b, assume_unique=True))
     return both / (len(a) + len(b) - both)
-
-
-def _only_adds(a: set[str], b: set[str], threshold: float) -> bool:
-    """Whether one text is the other with words added, few of them."""
-    return bool(a) and bool(b) and (a <= b or b <= a) and min(len(a), len(b)) >= threshold * max(len(a), len(b))

@@ -70,6 +70,7 @@ def _score(candidate: Candidate, cases: Sequence[Example], bench: Bench, table: 
         done += 1
         bench.progress(stage, done, len(cases), "development cases")
 
+    bench.progress(stage, 0, len(cases), "development cases")
     try:
         records = measure(candidate.system, cases, bench.scorer, bench.store, on_record=count)
     except TooLongError as error:

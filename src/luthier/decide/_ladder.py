@@ -135,6 +135,7 @@ def _measure(method: MethodName, system: System, bench: Bench, rungs: int, every
     whole = everything or bench.task.bar is None
     step = len(bench.test) if whole else 2 * LOOK_EVERY
     records: list[Record] = []
+    bench.progress(f"measuring {method}", 0, len(bench.test), "test cases")
     while len(records) < len(bench.test):
         known = len(records)
         part = bench.test[known : known + step]

@@ -155,13 +155,14 @@ def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepa
     adapter = hash_folder(result.folder)
     table: list[dict[str, Any]] = []
     systems = []
-    for scale in SCALES:
+    scales = SCALES if result.recipe.method == "lora" else SCALES[:1]
+    for scale in scales:
         setup = replace(untrained.setup, adapter=adapter, scale=scale)
-        model = base.with_adapter(result.folder, scale)
+        model = base.with_tuning(result.folder, scale)
         system = replace(untrained, setup=setup, model=model, adapter_folder=result.folder)
         records = measure(system, bench.development, bench.scorer, bench.store)
         score = sum(r.score for r in records) / len(records)
-        bench.progress("choosing the adapter's scale", len(table) + 1, len(SCALES), f"{scale}: {score:.3f}")
+        bench.progress("choosing the adapter's scale", len(table) + 1, len(scales), f"{scale}: {score:.3f}")
         table.append({"candidate": f"scale {scale}", "cases": len(records), "score": score})
         systems.append(system)
     best = max(row["score"] for row in table)

@@ -103,7 +103,7 @@ class _Share:
 
 
 _SHARES: Mapping[Size, _Share] = {
-    "quick": _Share(40, 60, 20, 60, 16, 16, 16, 8),
+    "quick": _Share(40, 60, 28, 60, 28, 28, 16, 8),
     "full": _Share(96, 124, 52, 120, 44, 36, 52, 16),
 }
 INSTRUCTION_TOKENS = 48

@@ -216,7 +216,7 @@ def judge(families: Sequence[FamilyResult]) -> tuple[bool, tuple[str, ...], tupl
         else ()
     )
     notes = [f"watch {_sentence(family)}" for family in families if family.state == "watch"]
-    notes += [note for family in families for note in _limits_of_sight(family)]
+    notes += _limits_of_sight([family for family in families if family.kind == "accuracy"])
     return not lost, reasons, advice, tuple(notes)
 
 
@@ -270,17 +270,18 @@ def _sentence(family: FamilyResult) -> str:
     )
 
 
-def _limits_of_sight(family: FamilyResult) -> list[str]:
-    if family.kind != "accuracy" or family.detectable is None:
-        return []
-    notes = [
-        f"{family.name}: {family.n} items find a true loss of {family.detectable:.2f} 8 times in 10, not a smaller one"
-    ]
-    guessing = family.details["guessing"]
-    error = math.sqrt(max(guessing * (1 - guessing), 0.01) / family.n)
-    if family.before < guessing + 2 * error:
-        notes.append(
-            f"{family.name}: the base itself is hardly better than "
-            f"{'guessing' if guessing else 'nothing'} ({family.before:.2f}), so a loss cannot show here"
-        )
+def _limits_of_sight(families: Sequence[FamilyResult]) -> list[str]:
+    """What these items cannot show, said so that no one takes silence for proof."""
+    sizes = [f"{family.name} {family.detectable:.2f}" for family in families if family.detectable is not None]
+    notes = [f"true losses that are found 8 times in 10 (smaller ones are not): {', '.join(sizes)}"] if sizes else []
+    for family in families:
+        guessing, right = family.details["guessing"], round(family.before * family.n)
+        error = math.sqrt(guessing * (1 - guessing) / family.n)
+        if family.before < guessing + 2 * error:
+            reason = f"hardly better than guessing ({family.before:.2f})"
+        elif mid_p_mcnemar(right, 0) * len(families) >= ALPHA:
+            reason = f"right on only {right} of {family.n}"
+        else:
+            continue
+        notes.append(f"{family.name}: the base itself is {reason}, so a loss cannot show here")
     return notes

@@ -12,6 +12,7 @@ from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._prices import cost_of, price_of
+from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
 from luthier.models._scripted import ScriptedModel
 
@@ -36,6 +37,7 @@ __all__ = [
     "load_folder",
     "load_model",
     "price_of",
+    "quiet",
     "render_example",
     "render_prompt",
     "stop_ids",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def read_adapter(folder: Path, scale: float) -> Adapter:
             fix="train it as LoRA, or merge it into its base and name the merged folder",
         )
     _scale(config, scale, folder)
+    config.base_model_name_or_path = None  # a place on another machine; whether it fits is seen by its tensors
     return Adapter(folder, config, weights, adapter_hash(folder))
 
 
@@ -73,7 +75,9 @@ def attach(module: Any, adapter: Adapter) -> Any:
         raise ModelError(
             "the model already has an adapter", fix="put the adapter on the base model, or merge the first one into it"
         )
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        # PEFT asks transformers under a name that is being renamed; the answer is the same.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         try:
             model = get_peft_model(_sharing_copy(module), adapter.config, low_cpu_mem_usage=True)
         except ValueError as error:  # no layer has the names that the adapter changes

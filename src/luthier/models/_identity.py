@@ -78,7 +78,7 @@ def file_hashes(files: Sequence[Path], *, trust_cache: bool = True, cache: Path 
         found[key] = entry
     if any(kept.get(key) != entry for key, entry in found.items()) and _writable(store.parent):
         # Two processes may each write what they know; the one that loses only reads its files once more.
-        write_json(store, kept | found)
+        write_json(store, {path: entry for path, entry in (kept | found).items() if Path(path).exists()})
     return [found[str(file.resolve())][2] for file in files]
 
 

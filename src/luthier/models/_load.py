@@ -85,7 +85,12 @@ def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalM
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), **how)
             module, loading = auto.from_pretrained(
-                str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True, **how
+                str(folder),
+                dtype=dtype,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, all at once
+                output_loading_info=True,
+                **how,
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise _not_loaded(folder, error) from error

@@ -84,6 +84,26 @@ class LocalModel:
             adapter=folder,
         )
 
+    def with_tuning(self, folder: Path, scale: float = 1.0) -> LocalModel:
+        """This model with what a fine-tune left in `folder`: an adapter, or all weights (then `scale` says nothing).
+
+        Raises:
+            ModelError: as `with_adapter`; or the weights in the folder are damaged.
+        """
+        if (folder / "adapter_config.json").is_file():
+            return self.with_adapter(folder, scale)
+        from luthier.models._load import load_folder
+
+        whole = load_folder(folder, name=f"{self.name} + {folder.name}")
+        return LocalModel(
+            whole.module,
+            whole.tokenizer,
+            name=whole.name,
+            identity=content_hash({"base": self.identity, "weights": whole.identity}),
+            base_identity=self.base_identity,
+            folder=self.folder,
+        )
+
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answers greedily; gives (index, answer) batch by batch, in any order.
 

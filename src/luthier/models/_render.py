@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,24 @@ from luthier.data import Message
 from luthier.errors import ModelError
 
 # Some templates write today's date into the prompt. A prompt that changes overnight is neither the one that was
-# measured nor the one that was trained on, so such templates always see this day.
-_DATE = dt.datetime(2026, 1, 1)
+# measured nor the one that was trained on, so such templates always see 1 January 2026: this macro stands before the
+# template, where it hides the function of the same name that transformers offers.
+_SAME_DAY = {
+    "%d": "01",
+    "%m": "01",
+    "%b": "Jan",
+    "%B": "January",
+    "%Y": "2026",
+    "%y": "26",
+    "%a": "Thu",
+    "%A": "Thursday",
+}
+_SAME_DAY |= {"%H": "00", "%M": "00", "%S": "00", "%j": "001"}
+_DATE_MACRO = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('{code}', '{value}')" for code, value in _SAME_DAY.items())
+    + " }}{%- endmacro -%}"
+)
 
 
 @dataclass(frozen=True)
@@ -99,8 +114,11 @@ def _apply(tokenizer: Any, turns: list[dict[str, str]], prompt: bool, **how: Any
             "chat_template.jinja beside its tokenizer",
         )
     try:
+        template = tokenizer.get_chat_template()
+        if "strftime_now" in template:
+            template = _DATE_MACRO + template
         return tokenizer.apply_chat_template(
-            turns, add_generation_prompt=prompt, enable_thinking=False, strftime_now=_DATE.strftime, **how
+            turns, chat_template=template, add_generation_prompt=prompt, enable_thinking=False, **how
         )
     except (TemplateError, ValueError, TypeError) as error:
         raise ModelError(

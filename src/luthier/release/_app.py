@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
 
 from luthier import __version__
 from luthier.errors import EndpointError, LuthierError, ModelError
@@ -162,7 +161,8 @@ def _answer_errors(app: FastAPI) -> None:
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         return await refused(_, _malformed(error))
 
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(404)  # by number: what the router raises is not FastAPI's own class
+    @app.exception_handler(405)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse(Refusal(error.status_code, str(error.detail)).as_dict(), error.status_code, error.headers)
 

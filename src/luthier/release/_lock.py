@@ -30,7 +30,7 @@ NOT_LOCKED = frozenset({"lock.json", "README.md"})  # the lock itself, and the p
 CONTENTS = frozenset({"evidence.json", "verdict.json", "gate.json", "capability.json"})
 LIBRARIES = (
     "accelerate",
-    "lancedb",
+    "bm25s",
     "llguidance",
     "numpy",
     "openai",
@@ -208,6 +208,12 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
+def document_hashes(folder: Path) -> dict[str, str]:
+    """As `file_hashes`, without hidden files: systems and editors leave those behind, and no index has them."""
+    hashes = file_hashes(folder)
+    return {name: sha for name, sha in hashes.items() if not any(part.startswith(".") for part in name.split("/"))}
+
+
 def base_file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 (hex) of the files of a model folder that loaders read; links (as hub caches have) are followed."""
     files = (p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix in READ_BY_LOADERS)
@@ -249,7 +255,7 @@ def _data(made_from: Provenance) -> dict[str, Any]:
             files |= _named_hashes(path, task.folder)
     return {
         "files": files,
-        "documents": {} if task.documents is None else file_hashes(task.documents),
+        "documents": {} if task.documents is None else document_hashes(task.documents),
         "split": split.hash,
         "rows": {"train": len(split.train), "development": len(split.development), "test": len(split.test)},
     }

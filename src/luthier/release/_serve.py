@@ -95,7 +95,7 @@ def check_exposure(host: str, token: str | None) -> None:
         raise ReleaseError(
             f"listening on {host} would let everybody who reaches this machine ask the model and read what it looks up",
             why="without a token only this machine is served",
-            fix=f"make a token: {MAKE_TOKEN}; then: luthier serve --host {host} --token TOKEN",
+            fix=f'export LUTHIER_TOKEN="$({MAKE_TOKEN})"; luthier serve --host {host}',
         )
 
 

@@ -42,14 +42,17 @@ class Tree:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.pieces = _pieces(segments)
         self.lengths = [piece.length for piece in self.pieces]
-        self._masks: dict[tuple[Any, ...], list[Tensor]] = {}
+        self._masks: dict[tuple[Any, ...], Tensor] = {}
 
     def masks(self, groups: int, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
         """Additive masks, a piece each: [groups * queries, keys on the path], 0 or minus infinity."""
-        key = (groups, window, dtype, device)
-        if key not in self._masks:
-            self._masks[key] = [_mask(piece, groups, window, dtype, device) for piece in self.pieces]
-        return self._masks[key]
+        found = []
+        for piece in self.pieces:
+            key = (piece.depth, piece.length, groups, window, dtype, device)
+            if key not in self._masks:
+                self._masks[key] = _mask(piece, groups, window, dtype, device)
+            found.append(self._masks[key])
+        return found
 
 
 def tree_attention(

@@ -13,7 +13,7 @@ from luthier.train._course import Course
 from luthier.train._loss import MicroBatch, batch_loss
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows
+from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, sort_rows
 from luthier.train._setting import Setting, find_setting
 
 OPTIMIZER_BYTES = 12  # a trained weight: gradient and two moments in fp32
@@ -44,7 +44,7 @@ def estimate(
         TeachesNothingError, TrainingError: as `fine_tune` before its first step.
     """
     encoded = encode_rows(base, rows, recipe.max_length)
-    again = encode_rows(base, replay, recipe.max_length) if replay else []
+    again, _ = sort_rows(base, replay, recipe.max_length)
     course = Course(encoded, again, recipe)
     setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype))
     trainee = Trainee(load_body(base, setting.dtype), recipe)

@@ -140,7 +140,9 @@ class _Run:
         try:
             while (stopped := self._stopped()) is None:
                 if self._score_is_due():
-                    self._evaluate()
+                    value = self._score()
+                    with interruption.finishing():
+                        self._take_score(value)
                 else:
                     with interruption.finishing():
                         self._step()
@@ -233,7 +235,7 @@ class _Run:
             return False
         return step % self.recipe.evaluate_every == 0 or step >= self.course.steps or self.state.curve[-1].loss == 0
 
-    def _evaluate(self) -> None:
+    def _score(self) -> float:
         with self._candidate() as model:
             value = float(self.hooks.score(model))
         if not math.isfinite(value):
@@ -242,6 +244,9 @@ class _Run:
                 why="checkpoints are compared by it",
                 fix="correct the scorer (score: in luthier.yaml): it must give a finite number",
             )
+        return value
+
+    def _take_score(self, value: float) -> None:
         self.state = self.state.after_score(value)
         if self.state.best_step == self.state.step:
             self.best = self.trainee.weights()

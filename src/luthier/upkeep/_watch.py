@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luthier.errors import Problem
-from luthier.release import REVIEW_DAYS, Release, base_problems, compare_files, environment, file_hashes, verify_release
+from luthier.release import (
+    REVIEW_DAYS,
+    Release,
+    base_problems,
+    compare_files,
+    document_hashes,
+    environment,
+    verify_release,
+)
 from luthier.upkeep._drift import NEEDED, Drift, Embed, compare_inputs
 
 SOON_DAYS = 14
@@ -147,7 +155,7 @@ def _documents(release: Release, folder: Path | None) -> Iterator[WatchFinding]:
         what = "the documents that the index was made from are gone; the index still answers from what they were"
         yield WatchFinding("documents-missing", "act", what, "restore the folder that documents: names in luthier.yaml")
         return
-    problems = compare_files(was, file_hashes(folder), folder)
+    problems = compare_files(was, document_hashes(folder), folder)
     if problems:
         share = len(problems) / max(1, len(was))
         severity: Severity = "act" if share > DOCUMENTS_SHARE else "note"

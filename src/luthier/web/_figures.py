@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"meets": "#1a7f4b", "falls short": "#b3372f", "open": "#b27a00", "not run": "#8a8f98"}
 INK, FAINT, LINE = "#22262b", "#6b7280", "#d5d9df"
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
@@ -57,7 +57,7 @@ def _interval(axes: Axes, place: int, rung: RungVerdict) -> None:
     axes.plot(
         [rung.display_low, rung.display_high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round"
     )
-    axes.plot([rung.mean], [place], "o", color=colour, markersize=7)
+    axes.plot([float(rung.mean)], [place], "o", color=colour, markersize=7)
     near_right = rung.display_high > 0.86
     x = rung.display_low - 0.012 if near_right else rung.display_high + 0.012
     axes.annotate(
@@ -76,7 +76,7 @@ def score_against_cost(verdict: Verdict, evidence: Evidence) -> Markup:
         return Markup("")
     figure, axes = _axes(7.6, 3.3)
     for cost, judged in points:
-        axes.plot([cost], [judged.mean], "o", color=COLOURS[judged.state], markersize=8)
+        axes.plot([cost], [judged.mean or 0.0], "o", color=COLOURS[judged.state], markersize=8)
         axes.annotate(judged.rung, (cost, judged.mean or 0), xytext=(7, 5), textcoords="offset points", fontsize=9)
     costs = [cost for cost, _ in points]
     if max(costs) > 8 * min(costs):

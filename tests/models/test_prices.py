@@ -1,0 +1,67 @@
+import datetime as dt
+from importlib.resources import files
+
+import pytest
+import yaml
+
+from luthier.errors import ModelError, StoreError
+from luthier.models import Answer, cost_of, price_of
+
+
+def test_the_shipped_sheet_is_whole_and_dated():
+    sheet = yaml.safe_load(files("luthier.models").joinpath("prices.yaml").read_text("utf-8"))
+    assert isinstance(sheet["date"], dt.date) and len(sheet["models"]) >= 5
+    for name in sheet["models"]:
+        price = price_of(name)
+        assert 0 < price.cached <= price.input < price.output
+        assert price.source and price.date == sheet["date"].isoformat()
+
+
+def test_names_of_endpoints_and_unknown_ones():
+    assert price_of("https://api.openai.com/v1#gpt-4o-mini") == price_of("gpt-4o-mini")
+    assert price_of("smollm2-135m") is None and price_of("") is None
+
+
+def test_the_users_sheet_is_read_first(tmp_path):
+    sheet = tmp_path / "prices.yaml"
+    sheet.write_text(
+        "date: 2027-02-03\nsource: our contract\nmodels:\n"
+        "  gpt-4o-mini: {input: 1, output: 2}\n"
+        "  http://box/v1#gpt-4o-mini: {input: 3, output: 4, cached: 0.5, source: our box, date: 2027-03-04}\n"
+    )
+    price = price_of("https://api.openai.com/v1#gpt-4o-mini", sheet)
+    assert (price.input, price.cached, price.output) == (1, 1, 2)
+    assert (price.source, price.date) == ("our contract", "2027-02-03")
+    own = price_of("http://box/v1#gpt-4o-mini", sheet)
+    assert (own.input, own.cached, own.source, own.date) == (3, 0.5, "our box", "2027-03-04")
+    assert price_of("gpt-4o", sheet) == price_of("gpt-4o")  # what it does not have is in the shipped one
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: [", "prices.yaml:1"),
+        ("", "is not a price sheet"),
+        ("date: 2027-01-01\nsource: s\nmodels: {m: {input: -1}}", "models.m.output"),
+        ("date: 2027-01-01\nsource: s\nmodels: {m: {input: 1, output: 2, outpt: 3}}", "models.m.outpt"),
+        ("version: 2\ndate: 2027-01-01\nsource: s\nmodels: {}", "version"),
+    ],
+)
+def test_sheets_that_are_none(tmp_path, text, told):
+    (tmp_path / "prices.yaml").write_text(text)
+    with pytest.raises(ModelError) as caught:
+        price_of("m", tmp_path / "prices.yaml")
+    assert told in str(caught.value)
+
+
+def test_a_sheet_that_is_missing(tmp_path):
+    with pytest.raises(StoreError, match=r"none\.yaml"):
+        price_of("m", tmp_path / "none.yaml")
+
+
+def test_cost_counts_cached_tokens_at_their_price():
+    price = price_of("gpt-4o-mini")
+    answer = Answer(
+        "x", prompt_tokens=1_000_000, completion_tokens=500_000, seconds=1, finish="stop", shared_tokens=400_000
+    )
+    assert cost_of(answer, price) == pytest.approx(0.6 * price.input + 0.4 * price.cached + 0.5 * price.output)
