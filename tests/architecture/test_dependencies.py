@@ -16,7 +16,8 @@ NAMES = {  # modules whose distribution has another name
     "Stemmer": "pystemmer",
     "bs4": "beautifulsoup4",
     "markdown_it": "markdown-it-py",
-    "pydantic_core": "pydantic",  # this and the next two come with, and are part of the interface of, another
+    "markupsafe": "jinja2",  # this and the next three are part of the interface of another
+    "pydantic_core": "pydantic",
     "referencing": "jsonschema",
     "starlette": "fastapi",
     "sklearn": "scikit-learn",

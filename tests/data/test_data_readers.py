@@ -214,13 +214,20 @@ def test_rows_of_a_table_that_span_lines_keep_the_line_they_begin_on(tmp_path: P
 
 def test_a_row_with_another_number_of_cells(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("prompt,completion\na,A\nhello, world,B\n")
-    assert problems(tmp_path / "d.csv") == [(3, "3 cells, and the header has 2; quote cells with ','")]
+    assert problems(tmp_path / "d.csv") == [(3, "3 cells, and the header has 2; quote cells with `,` in them")]
 
 
 def test_quotes_that_do_not_fit_are_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text('prompt,completion\na,A\n"b,B\nc,C\n')
     ((line, what),) = problems(tmp_path / "d.csv")
     assert line == 3 and "unexpected end of data" in what
+
+
+def test_a_cell_that_is_too_long_for_a_table(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text(f"prompt,completion\na,A\n{'x' * 200_000},B\n")
+    with pytest.raises(DataError) as caught:
+        read_examples(tmp_path / "d.csv")
+    assert caught.value.problems[0].line == 3 and "JSON Lines" in caught.value.fix
 
 
 @pytest.mark.parametrize("header", ["prompt,prompt", "prompt,", ","])
@@ -328,6 +335,7 @@ def test_rows_that_are_refused(tmp_path: Path, row: dict[str, Any], said: str) -
         ('{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
         ("[1, 2]", "a row must be an object like {…}, not a list"),
         ('"text"', "a row must be an object like {…}, not a text"),
+        ('{"prompt": "p", "completion": "c"},', "more text after the value (column 35)"),
     ],
 )
 def test_lines_that_are_refused(tmp_path: Path, line: str, said: str) -> None:
@@ -370,6 +378,9 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
         (b'{"a": [{"x": 1}], "b": [{"x": 2}]}', "several lists of rows: `a`, `b`"),
         (b'[{"prompt": "p", "completion": "c"}', "is not JSON"),
         (b'[{"prompt": "p", "completion": "c"}] x', "is not JSON"),
+        (b'{"prompt": ["a", "b"], "completion": ["c", "d"]}', "is written by columns: `prompt` and `completion`"),
+        (b"prompt,completion\ra,b\rc,d\r", "CR only"),
+        (b"\xff\xe0\xe1\n\xe9\n", "has 2 lines that cannot be read as text"),
         (b"{\n" + b'"a":{' * 100_000, "nested too deeply"),
         (b"just some words\nand more\n", "has a form"),
         (b'{"prompts": "p", "answer": "a"}', "has a form"),

@@ -137,6 +137,32 @@ def test_what_a_near_duplicate_is(first: str, second: str, same: bool) -> None:
     assert (near_duplicate_groups([first, second]) == [0, 0]) is same
 
 
+def grams(text: str) -> set[str]:
+    return {text[i : i + 5] for i in range(len(text) - 4)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_near_pair_that_brute_force_finds_is_joined(seed: int) -> None:
+    rng = random.Random(seed)
+    texts = [" ".join(rng.choices(WORDS, k=rng.randint(12, 30))) for _ in range(40)]
+    for text in list(texts):
+        words = text.split()
+        for _ in range(3):
+            for _ in range(rng.randint(1, 3)):
+                words[rng.randrange(len(words))] = rng.choice(WORDS)
+            texts.append(" ".join(words))
+    groups = near_duplicate_groups(texts)
+    near = 0
+    for i, a in enumerate(texts):
+        for j, b in enumerate(texts[:i]):
+            similarity = len(grams(a) & grams(b)) / len(grams(a) | grams(b))
+            if similarity >= 0.8 and min(len(grams(a)), len(grams(b))) >= 45:
+                near += 1
+                assert groups[i] == groups[j], (a, b)
+    assert near > 20
+    assert 30 < len(set(groups)) < 160
+
+
 def test_templated_utterances_are_not_chained() -> None:
     texts = [
         f"book a table for {n} at {name} in {town}" for n in (2, 4, 6) for name in WORDS[:20] for town in WORDS[20:25]

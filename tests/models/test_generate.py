@@ -371,3 +371,15 @@ def test_generation_settings_are_transformers_defaults(model):
     """If a default of transformers became a penalty, greedy would no longer be greedy in the padded way."""
     settings = GenerationConfig()
     assert settings.repetition_penalty in (None, 1.0) and not settings.no_repeat_ngram_size
+
+
+def test_threads_may_ask_at_the_same_time(tiny_model_folder, ask, tokens_of):
+    """A server asks from several threads: each gets its own answers, and the model is in order afterwards."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    found = load_model(str(tiny_model_folder))
+    lists = [ask(4 + i, 6) for i in range(6)]
+    wanted = [tokens_of(found, requests) for requests in lists]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda requests: tokens_of(found, requests), lists)) == wanted
+    assert found.module.config._attn_implementation == "sdpa"

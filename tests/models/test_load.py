@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import luthier.models._gguf as gguf
 from luthier.errors import ModelError, StoreError
-from luthier.models import LocalModel, ScriptedModel, folder_hash, load_model
+from luthier.models import LocalModel, ScriptedModel, folder_hash, load_model, quiet
 from luthier.models import _identity as identity
 from luthier.models import _load as loading
 
@@ -214,3 +214,16 @@ def test_importing_the_package_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_quiet_blocks_may_overlap():
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logging.get_verbosity() == logging.ERROR
+    second.__exit__(None, None, None)
+    assert logging.get_verbosity() == before

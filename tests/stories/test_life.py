@@ -73,3 +73,93 @@ def test_a_life_ends_in_a_verdict_with_a_warrant(lived):
     assert verdict["warrant"]["granted"]
     states = {rung["rung"]: rung["state"] for rung in verdict["rungs"]}
     assert states == {"prompt": "falls short", "few-shot": "falls short", "fine-tune": "meets"}
+
+
+def test_the_release_verifies_until_a_byte_changes(lived):
+    assert luthier("release", "verify", "--allow-outside", folder=lived).returncode == 0
+    weights = next((lived / ".luthier" / "releases").glob("*/adapter/*.safetensors"))
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        done = luthier("release", "verify", "--allow-outside", folder=lived)
+        assert done.returncode == 1
+        assert weights.name in done.stderr
+    finally:
+        weights.write_bytes(kept)
+
+
+def test_tuning_needs_a_warrant(base, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    done = luthier("tune", "--allow-outside", folder=folder)
+    assert done.returncode == 1
+    assert "not warranted" in done.stderr
+    assert "--without-warrant" in done.stderr
+    assert not (folder / ".luthier" / "adapters").exists()
+
+
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(base, lived, tmp_path):
+    """SIGKILL at random moments of deciding and training; the adapter's bytes and the verdict are the same."""
+    folder = write_task(tmp_path / "task", base)
+    rng = random.Random(11)
+    for _ in range(4):
+        process = luthier("decide", "--allow-outside", folder=folder, wait=False)
+        time.sleep(rng.uniform(4, 12))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = luthier("decide", "--json", "--allow-outside", folder=folder)
+    expected = json.loads(luthier("decide", "--replay", "--json", "--allow-outside", folder=lived).stdout)
+    found = json.loads(done.stdout)
+    timed = ("cost", "choices")  # hold measured seconds
+    for one in (expected, found):
+        for rung in one["evidence"]["rungs"]:
+            for name in timed:
+                rung.pop(name)
+    assert found["evidence"] == expected["evidence"]
+    assert found["verdict"]["kind"] == expected["verdict"]["kind"]
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(base, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    first = luthier("decide", "--allow-outside", folder=folder, wait=False)
+    lock = folder / ".luthier" / "writer.json"
+    deadline = time.monotonic() + 60
+    while not lock.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = luthier("decide", "--allow-outside", folder=folder)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate()
+    assert second.returncode == 2
+    assert "error [busy]" in second.stderr
+    assert str(first.pid) in second.stderr
+    assert first.returncode == 130
+    assert "run the same command to continue" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"bse": "x"}, "did you mean"),
+        ({"score": {"kind": "jsn"}}, "json"),
+        ({"examples": "missing.jsonl"}, "missing.jsonl"),
+        ({"base": "./no-such-model"}, "no-such-model"),
+        ({"examples": "../outside.jsonl"}, "outside"),
+    ],
+)
+def test_what_is_wrong_in_the_task_is_named(base, tmp_path, change, wanted):
+    folder = write_task(tmp_path / "task", base, **change)
+    (tmp_path / "outside.jsonl").write_text("{}", "utf-8")
+    words = ["decide"] if "base" in change else ["check"]
+    done = luthier(*words, *(["--allow-outside"] if "outside" not in str(change) else []), folder=folder)
+    assert done.returncode == 2, done.stdout
+    assert wanted.casefold() in done.stderr.casefold()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_line_in_a_long_file_is_named(base, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    rows = [json.dumps({"prompt": f"row {i} of many", "completion": "billing"}) for i in range(10_000)]
+    rows[7_123] = rows[7_123][:-4]
+    (folder / "examples.jsonl").write_text("\n".join(rows), "utf-8")
+    done = luthier("check", "--allow-outside", folder=folder)
+    assert done.returncode == 2
+    assert "examples.jsonl:7124" in done.stderr

@@ -46,8 +46,6 @@ def _read_kind(path: Path, head: bytes) -> Rows:
     found = Rows()
     first, more = _first_lines(path)
     suffix = path.suffix.lower()
-    if not first:
-        raise _empty(path)
     if _is_lines(first, more, suffix):
         for number, text in _lines(path, found):
             _add_line(text, number, path, found)
@@ -56,12 +54,14 @@ def _read_kind(path: Path, head: bytes) -> Rows:
         if suffix in _LINES_SUFFIXES or suffix == ".json":
             raise DataError(f"{path} is not JSON: it begins with {first[:20]!r}", fix="write one JSON object a line")
         lines = [text for _, text in _lines(path, found)]
-        return _unless_broken(path, found) or read_table(lines, path)
+        _refuse_broken(path, found)
+        return read_table(lines, path)
     if path.stat().st_size > MAX_DOCUMENT:
         why = f"a JSON document is held in memory whole, up to {MAX_DOCUMENT // 1024**2} MiB"
         raise DataError(f"{path} is too large for one JSON document", why=why, fix="write one row a line (JSON Lines)")
     text = "".join(text for _, text in _lines(path, found, limit=MAX_DOCUMENT))
-    return _unless_broken(path, found) or read_json_document(text, path)
+    _refuse_broken(path, found)
+    return read_json_document(text, path)
 
 
 def _empty(path: Path) -> DataError:
@@ -72,17 +72,22 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
     for magic, (what, fix) in _FOREIGN.items():
         if head.startswith(magic):
             raise DataError(f"{path} {what}", fix=fix)
+    if b"\r" in head.strip() and b"\n" not in head:
+        raise DataError(f"{path} ends its lines with CR only", fix="save it with LF or CRLF: tr '\\r' '\\n'")
     if head.startswith(_UTF16) or head.count(b"\0") > len(head) // 10:
         raise DataError(f"{path} is UTF-16 or no text at all", fix="save it as UTF-8")
 
 
 def _first_lines(path: Path) -> tuple[str, bool]:
     """The first line with something on it, and whether another one follows."""
-    first = ""
-    for _, text in _lines(path, Rows()):
+    first, found = "", Rows()
+    for _, text in _lines(path, found, limit=MAX_DOCUMENT):
         if text.strip() and first:
             return first, True
         first = first or text.strip()
+    if not first:
+        _refuse_broken(path, found)
+        raise _empty(path)
     return first, False
 
 
@@ -137,12 +142,10 @@ def _add_line(text: str, number: int, path: Path, found: Rows) -> None:
         found.problem(path, number, str(error))
 
 
-def _unless_broken(path: Path, found: Rows) -> Rows | None:
+def _refuse_broken(path: Path, found: Rows) -> None:
     """Where a row may span lines, a line that is no text breaks the whole file."""
-    if not found.problems:
-        return None
-    count = len(found.problems)
-    what = f"{path} has {count:,} {'line' if count == 1 else 'lines'} that cannot be read as text"
-    raise DataError(
-        what, fix="save the file as UTF-8, for example: iconv -f latin1 -t utf-8", problems=found.problems[:20]
-    )
+    if found.problems:
+        count = len(found.problems)
+        what = f"{path} has {count:,} {'line' if count == 1 else 'lines'} that cannot be read as text"
+        fix = "save the file as UTF-8, for example: iconv -f latin1 -t utf-8"
+        raise DataError(what, fix=fix, problems=found.problems[:20])

@@ -61,7 +61,8 @@ def parse_json(text: str) -> Any:
     try:
         return _STRICT.decode(text)
     except json.JSONDecodeError as error:
-        raise BadValue(f"not JSON: {error.msg} (column {error.colno})") from error
+        what = "more text after the value" if error.msg == "Extra data" else error.msg
+        raise BadValue(f"not JSON: {what} (column {error.colno})") from error
     except RecursionError as error:
         raise BadValue("nested too deeply") from error
 
@@ -106,7 +107,12 @@ class _Document:
 
     def add_object(self, start: int) -> None:
         members = {key: (place, value) for key, place, value in self.members(start)}
+        columns = [key for key, (_, value) in members.items() if key in ROW_KEYS and _is_column(value)]
         lists = [key for key, (_, value) in members.items() if _is_row_list(value) and key not in ROW_KEYS]
+        if len(columns) > 1:
+            names = " and ".join(f"`{name}`" for name in columns[:2])
+            fix = "write one object a row, for example with pandas: to_json(orient='records', lines=True)"
+            raise DataError(f"{self.path} is written by columns: {names} are lists of values", fix=fix)
         if not lists:
             self.add(start)
         elif len(lists) == 1:
@@ -191,3 +197,7 @@ def _with(around: dict[str, Any], value: Any) -> Any:
 
 def _is_row_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and not any(isinstance(item, dict | list) for item in value)

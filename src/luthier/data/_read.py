@@ -42,7 +42,8 @@ def read_examples(path: Path, *, group: str | None = None) -> list[Example]:
     """
     reading = scan_examples(path, group=group)
     if reading.problems:
-        raise _refusal(path, reading.problems, len(reading.examples))
+        fix = "correct these rows, or write a copy without them: luthier check --fix"
+        raise _refusal(path, reading.problems, len(reading.examples), fix)
     return list(reading.examples)
 
 
@@ -73,16 +74,21 @@ def read_inputs(path: Path) -> list[tuple[Message, ...]]:
     """
     inputs, problems = _each(path, _rows(path), False, input_of)
     if problems:
-        raise _refusal(path, problems, len(inputs))
+        raise _refusal(path, problems, len(inputs), "correct or remove these rows")
     return inputs
 
 
 def _rows(path: Path) -> Rows:
     rows = Rows()
-    if path.is_dir() and is_saved_dataset(path):
+    try:
+        saved = is_saved_dataset(path)
+        files = shards(path) if path.is_dir() and not saved else [path]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", fix="check the path and its permissions") from error
+    if saved:
         rows = read_saved_dataset(path)
     else:
-        for file in shards(path) if path.is_dir() else [path]:
+        for file in files:
             rows.extend(read_rows(file))
     if not rows.rows and not rows.problems:
         raise DataError(f"{path} has no rows", fix='write one JSON object a line: {"prompt": "…", "completion": "…"}')
@@ -118,12 +124,12 @@ def _form_or_error(row: Row, labelled: bool) -> Form | RowError:
         return error
 
 
-def _refusal(path: Path, problems: Sequence[Problem], usable: int) -> DataError:
+def _refusal(path: Path, problems: Sequence[Problem], usable: int, fix: str) -> DataError:
     total = len(problems) + usable
     shown = f" (the first {SHOWN} are named)" if len(problems) > SHOWN else ""
     return DataError(
         f"{len(problems):,} of {total:,} rows of {path} cannot be used{shown}",
         why="a row that is dropped in silence would change what is measured",
-        fix="correct these rows, or write a copy without them: luthier check --fix",
+        fix=fix,
         problems=problems[:SHOWN],
     )

@@ -39,16 +39,22 @@ def read_table(lines: Sequence[str], path: Path) -> Rows:
             elif len(cells) == len(header):
                 found.add(path, start, dict(zip(header, cells, strict=True)))
             elif cells:
-                found.problem(
-                    path, start, f"{len(cells)} cells, and the header has {len(header)}; quote cells with {delimiter!r}"
+                what = (
+                    f"{len(cells)} cells, and the header has {len(header)}; quote cells with {_name(delimiter)} in them"
                 )
+                found.problem(path, start, what)
     except csv.Error as error:
-        problem = Problem(f"the row that begins here: {error}; rows after it could not be read", path, first + line + 1)
-        fix = (
-            f'put cells with {delimiter!r}, quotes or line breaks in "…", double the quotes in them; or use JSON Lines'
-        )
+        what = f"the row that begins here: {error}; rows after it could not be read"
+        fix = f'put cells with {_name(delimiter)}, quotes or line breaks in "…" and double their quotes; or use JSON Lines'
+        if "field limit" in str(error):
+            fix = "write texts of this length as JSON Lines"
+        problem = Problem(what, path, first + line + 1)
         raise DataError(f"{path} is not a table that can be read", fix=fix, problems=[problem]) from error
     return found
+
+
+def _name(delimiter: str) -> str:
+    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
 
 
 def _header(cells: list[str], path: Path, line: int) -> list[str]:

@@ -16,7 +16,6 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from luthier.models._plan import Limits
 from luthier.models._prefix import ATTENTION, NotShareableError, Rows, attending, extend
-from luthier.models._quiet import quiet
 
 # Attention functions of transformers that read its usual masks; anything else is put aside while a model answers.
 _PLAIN = frozenset({"sdpa", "eager", "flash_attention_2", "flash_attention_3"})
@@ -116,7 +115,7 @@ class Engine:
         """One run at a time, without gradients, with the attention that a shared beginning needs or a plain one."""
         now = self.core.config._attn_implementation
         plain = now if now in _PLAIN else "sdpa"
-        with self._lock, torch.inference_mode(), quiet(), attending(self.core, ATTENTION if shared else plain):
+        with self._lock, torch.inference_mode(), attending(self.core, ATTENTION if shared else plain):
             yield
 
     def _shares_rightly(self) -> bool:

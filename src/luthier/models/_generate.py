@@ -16,6 +16,7 @@ from luthier.models._constrain import Matcher
 from luthier.models._engine import Batching, Engine
 from luthier.models._plan import Batch, Item, plan, shared_by_all
 from luthier.models._prefix import Prefix, Rows, extend
+from luthier.models._quiet import quiet
 
 _REPACK = 0.9  # rows are dropped from the cache when at most this share of them is still open: a drop copies the rest
 
@@ -152,7 +153,7 @@ def _plain(engine: Engine, jobs: Sequence[Job]) -> Iterator[list[tuple[int, Gene
         size = 1 if engine.batching is Batching.SINGLE else max(1, rows)
         batch, order = order[:size], order[size:]
         started = time.perf_counter()
-        with engine.running(shared=False), _own_settings(engine.core):
+        with engine.running(shared=False), quiet(), _own_settings(engine.core):
             results = _by_transformers(engine, [jobs[i] for i in batch])
         _share_time(results, started)
         yield list(zip(batch, results, strict=True))

@@ -92,12 +92,12 @@ def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalM
                 output_loading_info=True,
                 **how,
             )
+            module = module.requires_grad_(False).eval().to("cuda" if on_gpu else "cpu")
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise _not_loaded(folder, error) from error
     _check_complete(folder, loading)
     weights = folder_hash(folder, cache=cache)
     identity = content_hash({"folder": weights, "precision": str(dtype).removeprefix("torch.")})
-    module = module.requires_grad_(False).eval().to("cuda" if on_gpu else "cpu")
     return LocalModel(module, tokenizer, name=name, identity=identity, folder=folder)
 
 

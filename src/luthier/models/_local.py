@@ -43,6 +43,7 @@ class LocalModel:
         base_identity: str | None = None,
         folder: Path | None = None,
         adapter: Path | None = None,
+        grammars: Grammars | None = None,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self.name, self.identity = name, identity
@@ -50,7 +51,7 @@ class LocalModel:
         self.folder, self.adapter = folder, adapter
         core = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._engine = Engine(core, stop_ids(tokenizer, core.generation_config))
-        self._grammars = Grammars(tokenizer, self._engine.vocabulary, self._engine.stops)
+        self._grammars = grammars or Grammars(tokenizer, self._engine.vocabulary, self._engine.stops)
 
     @classmethod
     def wrap(cls, module: Any, tokenizer: Any, *, name: str, identity: str) -> LocalModel:
@@ -82,6 +83,7 @@ class LocalModel:
             base_identity=self.base_identity,
             folder=self.folder,
             adapter=folder,
+            grammars=self._grammars,  # reading a tokenizer for constraints takes a second
         )
 
     def with_tuning(self, folder: Path, scale: float = 1.0) -> LocalModel:

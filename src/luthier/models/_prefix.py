@@ -20,7 +20,7 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 ATTENTION = "luthier_shared_prefix"
-_SCORES = 2**25  # attention scores held at once, so that a long prefill does not fill the memory (128 MiB in fp32)
+_SCORES = 2**24  # attention scores held at once, so that a long prefill does not fill the memory (64 MiB in fp32)
 
 
 class NotShareableError(Exception):

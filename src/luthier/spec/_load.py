@@ -65,14 +65,19 @@ def task_schema() -> dict[str, Any]:
 
 
 def _find(path: Path) -> Path:
-    if path.is_file():
-        return path
-    file = path / FILE_NAME
-    if file.is_file():
-        return file
+    try:
+        if path.is_file():
+            return path
+        file = path / FILE_NAME
+        if file.is_file():
+            return file
+        names = _names(path)
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", fix="check the path and its permissions") from error
     if path.is_dir():
-        near = did_you_mean(FILE_NAME, [p.name for p in path.iterdir()])
-        raise SpecError(f"there is no {FILE_NAME} in {path.resolve()}{near}", fix="luthier init")
+        raise SpecError(
+            f"there is no {FILE_NAME} in {path.resolve()}{did_you_mean(FILE_NAME, names)}", fix="luthier init"
+        )
     raise SpecError(f"{path} does not exist", fix="name luthier.yaml or its folder, or start a task with: luthier init")
 
 
@@ -197,11 +202,10 @@ def _resolve_base(parsed: Parsed, folder: Path) -> None:
         return
     try:
         path = (folder / text).resolve()
-        exists = path.exists()
+        if path.exists() and path != folder:
+            parsed.value["base"] = str(path)
+        elif text.startswith((".", "/")):
+            near = did_you_mean(path.name, _names(path.parent))
+            parsed.problem(("base",), f"`base`: {text} does not exist{near}")
     except (OSError, RuntimeError) as error:
         parsed.problem(("base",), f"`base`: {text[:60]} cannot be read ({error})")
-        return
-    if exists and path != folder:
-        parsed.value["base"] = str(path)
-    elif text.startswith((".", "/")):
-        parsed.problem(("base",), f"`base`: {text} does not exist{did_you_mean(path.name, _names(path.parent))}")
