@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def _name(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
 
+@cache
 def _trees() -> list[tuple[str, ast.Module]]:
     return [(_name(path), ast.parse(path.read_text())) for path in MODULES]
 

@@ -171,8 +171,10 @@ def test_templated_utterances_are_not_chained() -> None:
 
 
 def test_an_instruction_around_every_input_does_not_make_them_duplicates() -> None:
-    instruction = "Sort the message of the customer into one of the categories billing, shipping, technical or other. "
-    texts = [instruction * 4 + e.input_text for e in different(100)]
+    instruction = " ".join(random.Random(0).choices(WORDS, k=200))
+    texts = [f"{instruction}: {e.input_text}" for e in different(100)]
+    assert len(grams(texts[0]) & grams(texts[1])) / len(grams(texts[0]) | grams(texts[1])) > 0.85
+    assert near_duplicate_groups(texts[:2]) == [0, 0]
     assert len(set(near_duplicate_groups(texts))) == 100
     assert len(set(near_duplicate_groups(texts + [text.upper() + "!" for text in texts]))) == 100
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luthier.errors import EvidenceError, ModelError
+from luthier.errors import ModelError
 from luthier.evaluate import Battery, build_battery, measure_capability
 from luthier.evaluate._battery import TextFamily
 from luthier.evaluate._battery_items import (
@@ -261,12 +261,12 @@ def test_progress_rises_to_the_end(base, battery: Battery, tmp_path: Path) -> No
 
 
 def test_another_base_is_refused(base, battery: Battery) -> None:
-    with pytest.raises(EvidenceError, match="built for another base"):
+    with pytest.raises(ModelError, match="built for another base"):
         measure_capability(changed(base, 0.1, "other"), base, battery)
 
 
 def test_a_tuned_endpoint_of_a_local_base_is_refused(base, battery: Battery) -> None:
-    with pytest.raises(EvidenceError, match="scripted does not"):
+    with pytest.raises(ModelError, match="scripted does not"):
         measure_capability(base, ScriptedModel({"*": "yes"}), battery)
 
 

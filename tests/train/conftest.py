@@ -42,15 +42,20 @@ def recipe():
 
 
 def likelihood_of(rows):
-    """A development score: mean log-likelihood of the rows' answers."""
+    """A development score: mean log-likelihood of a label token of the rows' answers."""
     from luthier.train._rows import encode_rows
 
     def score(model):
         encoded = encode_rows(model, rows[:4], None)
         found = model.logprobs([row.ids for row in encoded], [row.start for row in encoded])
-        return float(sum(part.sum() for part in found)) / len(encoded)
+        return float(sum(part.sum() for part in found)) / sum(row.labels for row in encoded)
 
     return score
+
+
+@pytest.fixture(scope="session")
+def likelihood():
+    return likelihood_of
 
 
 @pytest.fixture(scope="session")

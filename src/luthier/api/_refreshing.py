@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from luthier.api._bench import open_bench
 from luthier.api._data import read_data
 from luthier.api._decisions import Decision, decision_of, keep_decision
-from luthier.api._releasing import judged_against_champion, measured_scores, put_to_gate, release_system
+from luthier.api._releasing import (
+    judged_against_champion,
+    keep_validation,
+    measured_scores,
+    put_to_gate,
+    release_system,
+)
 from luthier.decide import Comparison, Evidence, Verdict
 from luthier.release import GateReport, Release
 from luthier.upkeep import refresh
@@ -64,8 +70,9 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
         validated = put_to_gate(bench, system, found.rung, decision, quick=False)
         gate = judged_against_champion(validated.gate, True, found.reason, found.comparison.difference)
         if gate.passed:
-            keep_decision(decision, project.store)
-            promoted = release_system(bench, data, decision, replace(validated, gate=gate))
+            kept = keep_decision(decision, project.store)
+            keep_validation(project.store, kept, replace(validated, gate=gate))
+            promoted = release_system(bench, data, kept, replace(validated, gate=gate))
     outcome = RefreshOutcome(
         base=bench.base.name,
         rung=found.rung,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.api._data import Data
-from luthier.api._decisions import Decision
+from luthier.api._decisions import Decision, last_decision
 from luthier.data import Example
 from luthier.decide import Bench, System, read_setup
 from luthier.errors import EvidenceError, Problem, ReleaseError
@@ -78,20 +78,25 @@ def validate(project: Project, data: Data, bench: Bench, rung: str | None, quick
         )
     system = open_system(_system_folder(project.store, decision.systems[chosen]), bench.base)
     validated = put_to_gate(bench, system, chosen, decision, quick=quick)
-    project.store.put_document(
+    keep_validation(project.store, decision, validated)
+    return validated
+
+
+def keep_validation(store: Store, decision: Decision, validated: Validated) -> None:
+    """Store what the gate saw, under the decision that it belongs to."""
+    store.put_document(
         "validation",
         decision.key,
         {
             "format": VALIDATION_FORMAT,
             "decision": decision.key,
-            "rung": chosen,
-            "system": system.identity,
+            "rung": validated.gate.rung,
+            "system": validated.system.identity,
             "gate": validated.gate.as_dict(),
             "capability": None if validated.capability is None else validated.capability.as_dict(),
             "records": [record.as_dict() for record in validated.records],
         },
     )
-    return validated
 
 
 def put_to_gate(bench: Bench, system: System, rung: str, decision: Decision, *, quick: bool) -> Validated:
@@ -193,24 +198,22 @@ def release_system(bench: Bench, data: Data, decision: Decision, validated: Vali
         warrant_override=override["reason"] if override is not None and trained else "",
     )
     release = publish(bench.store, validated.system, provenance, bench.test, validated.records)
-    bench.store.put_document(
-        "champion records", release.name, {"records": [record.as_dict() for record in validated.records]}
-    )
     return make_champion(bench.store, bench.task.task, release.version)
 
 
 def measured_scores(store: Store, release: Release) -> dict[str, float]:
-    """A release's score by test case, as measured when it was made.
+    """A release's score by test case, as measured when it was validated.
 
     Raises:
         ReleaseError: the store holds none.
     """
-    found = store.get_document("champion records", release.name)
-    if found is None:
-        raise ReleaseError(
-            f"the store holds no measurement of {release.name}", fix="luthier validate, then: luthier release promote"
-        )
-    return {row["case"]: row["score"] for row in found["records"]}
+    identity = release.lock["system"]["identity"]
+    for _, _, found in reversed(store.documents("validation")):
+        if found["system"] == identity:
+            return {row["case"]: row["score"] for row in found["records"]}
+    raise ReleaseError(
+        f"the store holds no measurement of {release.name}", fix="luthier validate, then: luthier release promote"
+    )
 
 
 def verify(project: Project, version: int | None) -> list[Problem]:
@@ -253,16 +256,17 @@ def watch_release(project: Project, train: Sequence[Example]) -> WatchReport:
     release = project.release()
     setup = read_setup(release.folder)
     base = _base_folder(setup.base) if release.lock["base"]["files"] else None
-    logged = [_last_user(row.request) for row in project.store.traffic()]
+    decision = last_decision(project.store)
+    logged = [_turns(row.request) for row in project.store.traffic()]
     seen = Seen(
         today=dt.datetime.now(dt.UTC).date(),
         base=base,
         documents=project.task.documents,
-        openings=release.lock["openings"],
+        openings=max(release.lock["openings"], 0 if decision is None else decision.evidence.openings),
         logged=logged,
         reference=[example.input_text for example in train],
     )
-    return watch(release, seen, load_embedder(project.task.retrieval.embedding).embed)
+    return watch(release, seen, lambda texts: load_embedder(project.task.retrieval.embedding).embed(texts))
 
 
 def _base_folder(name: str) -> Path | None:
@@ -275,8 +279,8 @@ def _base_folder(name: str) -> Path | None:
     return model.folder if isinstance(model, LocalModel) else None
 
 
-def _last_user(request: Mapping[str, Any]) -> str:
-    return str(next(m["content"] for m in reversed(request["messages"]) if m["role"] == "user"))
+def _turns(request: Mapping[str, Any]) -> str:
+    return "\n".join(str(m["content"]) for m in request["messages"] if m["role"] != "system")
 
 
 def judged_against_champion(report: GateReport, not_worse: bool, reason: str, figure: float) -> GateReport:

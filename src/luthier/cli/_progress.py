@@ -7,8 +7,11 @@ import time
 from typing import Any
 
 
+SAY_EVERY = 30.0  # seconds between lines where there is no terminal to draw on
+
+
 class Bars:
-    """A progress callback. Draws bars with rich on a terminal; else one line when a stage begins and ends.
+    """A progress callback. Draws bars with rich on a terminal; else a line now and then, and when a stage ends.
 
     Everything goes to standard error, so that standard output holds the result only.
     """
@@ -17,7 +20,7 @@ class Bars:
         self._terminal = sys.stderr.isatty() and not quiet
         self._quiet = quiet
         self._stage = ""
-        self._began = 0.0
+        self._began = self._said = 0.0
         self._bar: Any = None
         self._task: Any = None
 
@@ -29,12 +32,14 @@ class Bars:
             self._begin(stage, total)
         if self._terminal:
             self._bar.update(self._task, completed=done, total=total or None, remark=remark)
+        elif time.monotonic() - self._said >= SAY_EVERY:
+            self._say(f"{done} of {total}" if total else str(done), remark)
         if total and done >= total:
             self._end(done, remark)
 
     def _begin(self, stage: str, total: int) -> None:
         self._close()
-        self._stage, self._began = stage, time.monotonic()
+        self._stage, self._began, self._said = stage, time.monotonic(), time.monotonic()
         if not self._terminal:
             return
         from rich.console import Console
@@ -55,8 +60,12 @@ class Bars:
     def _end(self, done: int, remark: str) -> None:
         seconds = time.monotonic() - self._began
         self._close()
-        print(f"  {self._stage}: {done} ({seconds:.0f} s) {remark}".rstrip(), file=sys.stderr, flush=True)
+        self._say(f"{done} ({seconds:.0f} s)", remark)
         self._stage = ""
+
+    def _say(self, how_far: str, remark: str) -> None:
+        self._said = time.monotonic()
+        print(f"  {self._stage}: {how_far} {remark}".rstrip(), file=sys.stderr, flush=True)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -45,7 +45,7 @@ def read_table(lines: Sequence[str], path: Path) -> Rows:
                 found.problem(path, start, what)
     except csv.Error as error:
         what = f"the row that begins here: {error}; rows after it could not be read"
-        fix = f'put cells with {_name(delimiter)}, quotes or line breaks in "…" and double their quotes; or use JSON Lines'
+        fix = f'put cells with {_name(delimiter)}, quotes or line breaks in "…", double their quotes; or use JSON Lines'
         if "field limit" in str(error):
             fix = "write texts of this length as JSON Lines"
         problem = Problem(what, path, first + line + 1)

@@ -175,7 +175,8 @@ def _user_family(path: Path, base: ScoringModel, size: Size) -> tuple[ChoiceFami
         least = MIN_TEXTS * _LEAST_PIECE
         raise DataError(f"{path} is too short: it holds fewer than {least} tokens", fix="name a longer text")
     limit = _FILE_PIECES[size]
-    note = f"{path.name}: {limit} of {len(pieces)} pieces of text, evenly spaced" if len(pieces) > limit else ""
+    of = f" of its first {_FILE_CHARACTERS:,} characters" if len(found) > _FILE_CHARACTERS else ""
+    note = f"{path.name}: {limit} of {len(pieces)} pieces of text{of}, evenly spaced" if len(pieces) > limit else ""
     return TextFamily(path.stem, "file", tuple(spread(pieces, limit)), _PIECE_TOKENS), note
 
 

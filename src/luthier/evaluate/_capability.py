@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from luthier.data import content_hash
-from luthier.errors import EvidenceError
+from luthier.errors import ModelError
 from luthier.evaluate._battery import MIN_TEXTS, Battery, BatteryProgress, ScoringModel, TextFamily
 from luthier.evaluate._battery_items import AskFamily, ChoiceFamily
 from luthier.evaluate._battery_texts import TokenText, make_texts
@@ -35,9 +35,8 @@ def measure_capability(
     so, without running anything.
 
     Raises:
-        EvidenceError: the battery was built for another base, or the tuned model gives no log-probabilities although
-            the base does.
-        ModelError: a model cannot be asked, or gives log-probabilities that are not finite.
+        ModelError: the battery was built for another base; only one of the models gives log-probabilities; a model cannot
+            be asked, or gives log-probabilities that are not finite.
     """
     if tuned.identity == base.identity:
         return _unchanged(base, battery)
@@ -178,13 +177,13 @@ def _unchanged(base: Model, battery: Battery) -> Capability:
 
 def _check_fit(base: Model, tuned: Model, battery: Battery) -> None:
     if base.identity != battery.base:
-        raise EvidenceError(
+        raise ModelError(
             f"the battery was built for another base than {base.name}",
             why="its texts are written by the base itself",
             fix="build the battery with this base",
         )
     if isinstance(base, ScoringModel) and not isinstance(tuned, ScoringModel):
-        raise EvidenceError(
+        raise ModelError(
             f"{base.name} gives log-probabilities and {tuned.name} does not, so they cannot be compared",
             fix="serve both models in the same way, or name the tuned weights instead of their endpoint",
         )

@@ -1,0 +1,99 @@
+"""The report stands on its own, escapes what comes from data, and says what is not there yet."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from luthier.api import ReportState
+from luthier.api._decisions import Decision
+from luthier.decide import Cost, Evidence, Rules, RungEvidence, decide
+from luthier.evaluate import Record
+from luthier.spec import load_task
+from luthier.web import render_report
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def task(tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', "utf-8")
+    (tmp_path / "luthier.yaml").write_text(
+        f'task: demo\ngoal: "{HOSTILE}"\nexamples: rows.jsonl\nscore: {{kind: exact}}\nbar: 0.8\nbase: x\n', "utf-8"
+    )
+    return load_task(tmp_path)
+
+
+def rung(name: str, good: int, n: int = 100, **more) -> RungEvidence:
+    cost = Cost(0.5, 50.0, None, 120.0, 12.0, 0.4, 0.2, "tokens at the prices of a test")
+    scores = tuple([1.0] * good + [0.0] * (n - good))
+    return RungEvidence(name, name, "x", f"system of {name}", scores, cost, {"chosen": "as given"}, **more)
+
+
+def record(case: str, answer: str, score: float) -> Record:
+    return Record(case, answer, score, {}, 100, 50, 10, 0.1, "stop")
+
+
+@pytest.fixture
+def state(task) -> ReportState:
+    cases = tuple(f"case{i}" for i in range(100))
+    rungs = (
+        rung("prompt", 20),
+        rung("few-shot", 95),
+        RungEvidence("fine-tune", "fine-tune", "x", "", (), skipped="no need"),
+    )
+    evidence = Evidence(
+        cases, cases, rungs, True, "exact", knowledge={"kind": "behaviour", "novel_rows": 0.0, "samples": []}
+    )
+    verdict = decide(Rules(0.8, 0.03, 0.05, 1000), evidence)
+    decision = Decision(
+        key="k",
+        created="2026-01-01T00:00:00+00:00",
+        verdict=verdict,
+        evidence=evidence,
+        records={
+            "prompt": tuple(record(c, HOSTILE, 0.0) for c in cases),
+            "few-shot": tuple(record(c, "fine", 1.0) for c in cases),
+        },
+        systems={"prompt": "p", "few-shot": "f"},
+        cases=tuple(
+            {"id": c, "input": f"input of {c} {HOSTILE}", "wanted": "w", "source": "rows.jsonl:1"} for c in cases
+        ),
+        split="s",
+        data="d",
+        findings=(),
+    )
+    return ReportState(task, decision, None, None, None, None)
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside(state):
+    page = render_report(state)
+    assert page.lstrip().startswith("<!doctype html>") and page.rstrip().endswith("</html>")
+    outside = re.findall(r"(?:src|href)\s*=\s*[\"']?(?!#)([^\"'> ]+)", page)
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#)", page)
+
+
+def test_what_comes_from_data_is_escaped(state):
+    page = render_report(state)
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_ladder_shows_every_rung_with_its_state(state):
+    page = render_report(state)
+    assert "Verdict: few-shot" in page
+    for wanted in ("falls short", "meets", "not run", "no need", "0.950", "bar 0.8"):
+        assert wanted in page, wanted
+    assert page.count("<svg") == 2  # the ladder, and score against cost
+
+
+def test_the_same_state_gives_the_same_bytes(state):
+    assert render_report(state) == render_report(state)
+
+
+def test_a_folder_without_a_decision_says_what_comes_next(state):
+    page = render_report(dataclasses.replace(state, decision=None))
+    assert "No verdict yet" in page
+    assert "luthier decide" in page
