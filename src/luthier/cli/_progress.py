@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any
 
-
 SAY_EVERY = 30.0  # seconds between lines where there is no terminal to draw on
 
 

@@ -83,8 +83,18 @@ class Bench:
 
     @cached_property
     def test(self) -> tuple[Example, ...]:
-        """All test cases in the common random order that every rung answers them in."""
-        return tuple(sorted(self.split.test, key=lambda e: content_hash([self.split.seed, "test", e.id])))
+        """All test cases in the common random order that every rung answers them in.
+
+        Cases of one group stand together: a hopeless rung is then settled after few groups.
+        """
+
+        def shuffled(name: str) -> str:
+            return content_hash([self.split.seed, "test", name])
+
+        def place(case: Example) -> tuple[str, str]:
+            return shuffled(self.groups[case.id]), shuffled(case.id)
+
+        return tuple(sorted(self.split.test, key=place))
 
     @cached_property
     def max_tokens(self) -> int:

@@ -140,7 +140,7 @@ def _measure(method: MethodName, system: System, bench: Bench, rungs: int, every
         known = len(records)
         part = bench.test[known : known + step]
         counted = _counter(method, bench, known)
-        records += measure(system, part, bench.scorer, bench.store, on_record=counted)
+        records += measure(system, part, bench.scorer, bench.store, on_record=counted, prices=bench.task.prices)
         if not whole and _state(records, bench, rungs) is not State.OPEN:
             bench.progress(f"measuring {method}", len(bench.test), len(bench.test), f"settled after {len(records)}")
             break

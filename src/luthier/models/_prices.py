@@ -31,7 +31,8 @@ class _Sheet(BaseModel):
     version: int = Field(default=1, ge=1, le=1)
     date: dt.date
     source: str
-    models: dict[str, _Entry]
+    models: dict[str, _Entry] = {}
+    machine: Any = None  # the price of an own machine: read and checked where it is used, by the costs of a verdict
 
 
 def price_of(name: str, sheet: Path | None = None) -> Price | None:
