@@ -80,14 +80,16 @@ def test_the_check_for_dangerous_code_can_fail(line: str) -> None:
     assert any(_dangerous(node) for node in ast.walk(ast.parse(line)))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_ignores_say_what_and_why(path: Path) -> None:
+def test_ignores_say_what_and_why() -> None:
     """`# type: ignore[code]  # reason`, and the same for `# noqa: CODE`."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if "# type: ignore" in line:
-            assert re.search(r"# type: ignore\[[a-z-, ]+\]  # \S", line), f"{_name(path)}:{number}"
-        if "# noqa" in line:
-            assert re.search(r"# noqa: [A-Z0-9, ]+  # \S", line), f"{_name(path)}:{number}"
+    explained = re.compile(r"# type: ignore\[[a-z, -]+\]  # \S|# noqa: [A-Z0-9, ]+  # \S")
+    found = [
+        f"{_name(path)}:{number}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"# type: ignore|# noqa", line) and not explained.search(line)
+    ]
+    assert not found
 
 
 def test_only_the_command_line_prints() -> None:

@@ -42,6 +42,7 @@ def test_the_users_sheet_is_read_first(tmp_path):
     [
         ("models: [", "prices.yaml:1"),
         ("", "is not a price sheet"),
+        ("date: 2027-01-01\nmodels: {m: {input: 1, output: 2}}", "`source` is missing, for the whole sheet or for m"),
         ("date: 2027-01-01\nsource: s\nmodels: {m: {input: -1}}", "models.m.output"),
         ("date: 2027-01-01\nsource: s\nmodels: {m: {input: 1, output: 2, outpt: 3}}", "models.m.outpt"),
         ("version: 2\ndate: 2027-01-01\nsource: s\nmodels: {}", "version"),
@@ -52,6 +53,11 @@ def test_sheets_that_are_none(tmp_path, text, told):
     with pytest.raises(ModelError) as caught:
         price_of("m", tmp_path / "prices.yaml")
     assert told in str(caught.value)
+
+
+def test_a_sheet_may_hold_only_what_others_read(tmp_path):
+    (tmp_path / "prices.yaml").write_text("machine: {usd_per_hour: 0.5, source: mine, date: 2027-01-01}")
+    assert price_of("gpt-4o", tmp_path / "prices.yaml") == price_of("gpt-4o")
 
 
 def test_a_sheet_that_is_missing(tmp_path):

@@ -163,3 +163,49 @@ def test_a_bad_line_in_a_long_file_is_named(base, tmp_path):
     done = luthier("check", "--allow-outside", folder=folder)
     assert done.returncode == 2
     assert "examples.jsonl:7124" in done.stderr
+
+
+def test_refresh_compares_with_the_champion_on_the_same_cases(base, lived, tmp_path):
+    """A second base: the same one with its weights perturbed."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(lived, tmp_path / "task"))
+    other = Path(shutil.copytree(base, tmp_path / "other"))
+    weights = load_file(other / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    shaken = {n: w + 0.01 * w.std() * torch.randn(w.shape, generator=generator) for n, w in weights.items()}
+    save_file(shaken, other / "model.safetensors", metadata={"format": "pt"})
+    done = luthier("refresh", "--base", str(other), "--json", "--allow-outside", folder=folder)
+    found = json.loads(done.stdout)
+    assert found["comparison"]["n"] == 48
+    assert found["comparison"]["low"] <= found["comparison"]["difference"] <= found["comparison"]["high"]
+    listed = json.loads(luthier("release", "list", "--json", "--allow-outside", folder=folder).stdout)
+    champion = next(row for row in listed if row["champion"])
+    if found["promoted"] is None:
+        assert done.returncode == 1
+        assert champion["version"] == 1
+    else:
+        assert done.returncode == 0
+        assert champion["version"] == found["promoted"] == 2
+    assert luthier("release", "verify", "--allow-outside", folder=folder).returncode == 0
+
+
+def test_init_copies_the_data_and_suggests_a_scorer(tmp_path):
+    rows = [{"prompt": f"message {i} about things", "completion": json.dumps({"n": i})} for i in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "luthier",
+        "init",
+        str(tmp_path / "new"),
+        "--examples",
+        str(tmp_path / "rows.jsonl"),
+    ]
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    assert "kind: json" in (tmp_path / "new" / "luthier.yaml").read_text("utf-8")
+    assert luthier("check", folder=tmp_path / "new").returncode == 0
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr

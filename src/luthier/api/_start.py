@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib import resources
 from pathlib import Path
 
+from luthier.data import read_examples
 from luthier.errors import PathError
 from luthier.store import write_text_atomic
 
@@ -30,25 +32,27 @@ def init_example(folder: Path) -> list[Path]:
 def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
     """Write a `luthier.yaml` for a data file, with the scorer that its outputs suggest; gives the files written.
 
+    Data that lie outside the folder are copied into it: a task's files are moved and locked as one.
+
     Raises:
         DataError: the examples cannot be read.
-        PathError: there is a `luthier.yaml` already, or the examples lie outside the folder.
+        PathError: there is a `luthier.yaml`, or a file of that name, already.
     """
-    from luthier.data import read_examples
-
-    _refuse_existing([folder / "luthier.yaml"])
     rows = read_examples(examples)
-    if not examples.resolve().is_relative_to(folder.resolve()):
-        raise PathError(
-            f"{examples} lies outside {folder.resolve()}",
-            why="a task's files lie in its folder, so that it can be moved and locked as one",
-            fix=f"cp -r {examples} {folder}/ and name the copy",
-        )
-    named = examples.resolve().relative_to(folder.resolve())
+    inside = examples.resolve().is_relative_to(folder.resolve())
+    target = examples.resolve() if inside else folder.resolve() / examples.name
+    _refuse_existing([folder / "luthier.yaml", *([] if inside else [target])])
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "luthier.yaml"]
+    if not inside:
+        copy = shutil.copytree if examples.is_dir() else shutil.copyfile
+        copy(examples, target)
+        written.append(folder / examples.name)
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).strip("-._") or "task"
+    named = target.relative_to(folder.resolve())
     text = _TEMPLATE.format(name=name, examples=named, score=_suggest_score([row.output for row in rows]), base=base)
     write_text_atomic(folder / "luthier.yaml", text)
-    return [folder / "luthier.yaml"]
+    return written
 
 
 _TEMPLATE = """\
@@ -66,7 +70,6 @@ base: {base}
 
 def _suggest_score(outputs: list[str]) -> str:
     """The scorer that fits how the wanted outputs look; the user sees it in the file and can change it."""
-    import json
 
     def is_object(text: str) -> bool:
         try:

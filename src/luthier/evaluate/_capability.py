@@ -35,8 +35,8 @@ def measure_capability(
     so, without running anything.
 
     Raises:
-        ModelError: the battery was built for another base; only one of the models gives log-probabilities; a model cannot
-            be asked, or gives log-probabilities that are not finite.
+        ModelError: the battery was built for another base; only one of the models gives log-probabilities; a
+            model cannot be asked, or gives log-probabilities that are not finite.
     """
     if tuned.identity == base.identity:
         return _unchanged(base, battery)

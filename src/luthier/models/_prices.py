@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from luthier.errors import ModelError, Problem
 from luthier.models._base import Answer, Price
@@ -65,8 +65,8 @@ def _price(sheet: _Sheet, entry: _Entry) -> Price:
         input=entry.input,
         output=entry.output,
         cached=entry.input if entry.cached is None else entry.cached,
-        source=entry.source or sheet.source,
-        date=(entry.date or sheet.date).isoformat(),
+        source=entry.source or sheet.source or "",
+        date=str(entry.date or sheet.date),
     )
 
 
@@ -92,8 +92,8 @@ def _user_sheet(path: Path) -> _Sheet:
         ]
     raise ModelError(
         f"{path} is not a price sheet",
-        why="a sheet has `date`, `source` and `models`; each model has `input` and `output`, and may have `cached`, "
-        "in US dollars per million tokens",
+        why="a sheet has `models`, each with `input` and `output` (and maybe `cached`) in US dollars per million tokens, "
+        "and says `date` and `source` once or for each; it may have `machine`",
         fix="write for example: {date: 2026-01-31, source: my contract, models: {my-model: {input: 0.2, output: 0.8}}}",
         problems=problems,
     )
