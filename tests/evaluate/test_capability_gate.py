@@ -146,7 +146,7 @@ def test_a_base_that_guesses_can_lose_nothing() -> None:
     notes = judge(accuracy_results([pairs(28, 0, 0, 72)]))[3]
     assert "facts: the base itself is hardly better than guessing (0.28), so a loss cannot show here" in notes
     notes = judge(accuracy_results([pairs(1, 0, 0, 35, chance=0.0)]))[3]
-    assert "facts: the base itself is right on only 1 of 36, so a loss cannot show here" in notes
+    assert "facts: the base itself is right on only 1 of 36, too few for any loss to be sure" in notes
     assert len(judge(accuracy_results([pairs(10, 0, 0, 26, chance=0.0)]))[3]) == 1
 
 

@@ -89,7 +89,7 @@ class _Families:
         self.threshold = threshold
         self.grams = [_grams(text) for text in texts]
         self.bags = [frozenset(words(text)) for text in texts]
-        if False:
+        if _wrapped(self.grams):
             self.grams = _without_common_grams(self.grams)
             self.bags = _without_common_words(self.bags)
         self.signatures = _signatures(self.grams)

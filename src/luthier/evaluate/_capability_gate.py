@@ -278,10 +278,10 @@ def _limits_of_sight(families: Sequence[FamilyResult]) -> list[str]:
         guessing, right = family.details["guessing"], round(family.before * family.n)
         error = math.sqrt(guessing * (1 - guessing) / family.n)
         if family.before < guessing + 2 * error:
-            reason = f"hardly better than guessing ({family.before:.2f})"
+            reason = f"hardly better than guessing ({family.before:.2f}), so a loss cannot show here"
         elif mid_p_mcnemar(right, 0) * len(families) >= ALPHA:
-            reason = f"right on only {right} of {family.n}"
+            reason = f"right on only {right} of {family.n}, too few for any loss to be sure"
         else:
             continue
-        notes.append(f"{family.name}: the base itself is {reason}, so a loss cannot show here")
+        notes.append(f"{family.name}: the base itself is {reason}")
     return notes

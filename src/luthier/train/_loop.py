@@ -33,6 +33,7 @@ from luthier.train._checkpoint import (
     save_checkpoint,
 )
 from luthier.train._course import Course
+from luthier.train._files import saving
 from luthier.train._interrupt import Interruption
 from luthier.train._loss import batch_loss
 from luthier.train._model import Trainee, load_body
@@ -262,8 +263,9 @@ class _Run:
             return
         shutil.rmtree(self.out / CANDIDATES, ignore_errors=True)  # of a run that was killed while it was scored
         folder = self.out / CANDIDATES / f"step-{self.state.step}"
-        with new_folder(folder) as unfinished:
-            self.trainee.save(self.trainee.weights(), unfinished, self.base)
+        with saving(folder):
+            folder.mkdir(parents=True)
+        self.trainee.save(self.trainee.weights(), folder, self.base)
         yield self.base.with_adapter(folder)
 
     def _save(self) -> None:

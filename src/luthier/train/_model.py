@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from luthier.errors import TrainingError
 from luthier.models import LocalModel
 from luthier.models._quiet import quiet
-from luthier.train._files import write_tensors
+from luthier.train._files import saving, write_tensors
 from luthier.train._recipe import Recipe
 
 ADAPTER = "default"
@@ -141,7 +141,8 @@ class Trainee:
         config |= {"base_model_name_or_path": base_name(base), "inference_mode": True, "revision": None}
         text = json.dumps(config, indent=2, sort_keys=True, default=_json)
         write_tensors(folder / "adapter_model.safetensors", state)
-        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+        with saving(folder):
+            (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def base_name(base: LocalModel) -> str:
@@ -151,11 +152,12 @@ def base_name(base: LocalModel) -> str:
 
 def save_model(body: PreTrainedModel, folder: Path, base: LocalModel) -> None:
     """Write a whole model as safetensors, with the files of the base's tokenizer and chat template beside it."""
-    with quiet():
-        body.save_pretrained(folder)
-    for pattern in TOKENIZER_FILES:
-        for file in sorted(base_folder(base).glob(pattern)):
-            shutil.copyfile(file, folder / file.name)
+    with saving(folder):
+        with quiet():
+            body.save_pretrained(folder)
+        for pattern in TOKENIZER_FILES:
+            for file in sorted(base_folder(base).glob(pattern)):
+                shutil.copyfile(file, folder / file.name)
 
 
 def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
