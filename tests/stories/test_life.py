@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll ledge marsh notch orbit plume quarry ridge".split()
+WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll ledge marsh notch orbit plume quarry".split()
 
 
 def write_task(folder: Path, base: Path, **changes) -> Path:

@@ -57,7 +57,7 @@ def killed_after(seconds_or_calls, base, rows, recipe, out, score):
     if isinstance(seconds_or_calls, float):
         time.sleep(seconds_or_calls)
         child.kill()
-    child.join(60)
+    child.join(600)
     return child.exitcode
 
 

@@ -29,10 +29,18 @@ class _Sheet(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int = Field(default=1, ge=1, le=1)
-    date: dt.date
-    source: str
+    date: dt.date | None = None
+    source: str | None = None
     models: dict[str, _Entry] = {}
     machine: Any = None  # the price of an own machine: read and checked where it is used, by the costs of a verdict
+
+    @model_validator(mode="after")
+    def _says_where_from(self) -> _Sheet:
+        for what in ("date", "source"):
+            bare = [name for name, entry in self.models.items() if getattr(entry, what) is None]
+            if bare and getattr(self, what) is None:
+                raise ValueError(f"`{what}` is missing, for the whole sheet or for {', '.join(bare)}")
+        return self
 
 
 def price_of(name: str, sheet: Path | None = None) -> Price | None:
@@ -92,8 +100,8 @@ def _user_sheet(path: Path) -> _Sheet:
         ]
     raise ModelError(
         f"{path} is not a price sheet",
-        why="a sheet has `models`, each with `input` and `output` (and maybe `cached`) in US dollars per million tokens, "
-        "and says `date` and `source` once or for each; it may have `machine`",
+        why="a sheet has `models`, each with `input` and `output` (`cached` may be left out) in US dollars per million "
+        "tokens, and says `date` and `source` once or for each; it may have `machine`",
         fix="write for example: {date: 2026-01-31, source: my contract, models: {my-model: {input: 0.2, output: 0.8}}}",
         problems=problems,
     )

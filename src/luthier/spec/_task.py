@@ -180,7 +180,7 @@ class Task(Frozen):
     train: TrainSettings = TrainSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
 
-    _folder: Path = PrivateAttr(default=Path("."))
+    _folder: Path = PrivateAttr(default=Path())
 
     @property
     def folder(self) -> Path:

@@ -72,19 +72,10 @@ def tree_attention(
 ) -> tuple[Tensor, None]:
     """Attention of every token to its path in the tree.
 
-    Args:
-        module: the attention layer that calls.
-        query: [1, heads, tokens, head size]; `key` and `value` may have fewer heads (grouped queries).
-        key: [1, key heads, tokens, head size].
-        value: [1, key heads, tokens, value size].
-        attention_mask: must be None; transformers makes no mask for attention functions that it does not know.
-        scaling: of the scores; None is 1 / sqrt(head size).
-        dropout: must be 0, for a shared prefix stands for many rows.
-        sliding_window: a query sees this many positions, its own included.
-        softcap: scores are squeezed into (-softcap, softcap) by tanh (Gemma 2).
-        s_aux: [heads], the score of a sink that takes attention and gives nothing (gpt-oss).
-        luthier_tree: what `forward` was given.
-        others: what other architectures pass on.
+    `query` is [1, heads, tokens, head size]; `key` and `value` may have fewer heads (grouped queries). `scaling` None
+    is 1 / sqrt(head size); `sliding_window` counts the query's own position; `softcap` squeezes scores by tanh
+    (Gemma 2); `s_aux` [heads] are scores of sinks that take attention and give nothing (gpt-oss). There is no mask and
+    no dropout: transformers makes no mask for functions that it does not know, and a prefix stands for many rows.
 
     Returns:
         [1, tokens, heads, value size], and None for the weights.
@@ -103,10 +94,9 @@ def tree_attention(
         path = (*piece.above, number)
         path_keys = torch.cat([keys[i] for i in path], dim=2) if piece.above else keys[number]
         path_values = torch.cat([values[i] for i in path], dim=2) if piece.above else values[number]
-        special = softcap is not None or s_aux is not None
-        if special or (coarse and piece.depth + piece.length <= FEW_KEYS):
-            scores = _scores(queries[number], path_keys, mask, scaling, softcap)
-            output = _weighted(scores, path_values, s_aux)
+        plainly = softcap is not None or s_aux is not None or (coarse and path_keys.shape[2] <= FEW_KEYS)
+        if plainly:
+            output = _weighted(_scores(queries[number], path_keys, mask, scaling, softcap), path_values, s_aux)
         else:
             output = _fused(queries[number], path_keys, path_values, mask, scaling)
         outputs.append(output.reshape(1, query.shape[1], piece.length, -1))

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from luthier.errors import TrainingError
-from luthier.store import new_folder, read_json, write_json
-from luthier.store._files import clean_folder
+from luthier.store import clean_folder, new_folder, read_json, write_json
 from luthier.train._files import read_tensors, write_tensors
 from luthier.train._result import CurvePoint, check_version
 from luthier.train._setting import Setting

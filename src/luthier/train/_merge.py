@@ -13,8 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from luthier.data import Message
 from luthier.errors import TrainingError
-from luthier.models import LocalModel, render_prompt
-from luthier.models._quiet import quiet
+from luthier.models import LocalModel, quiet, render_prompt
 from luthier.store import new_folder
 from luthier.train._model import base_folder, load_body, save_model
 

@@ -19,8 +19,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from luthier.errors import TrainingError
-from luthier.models import LocalModel
-from luthier.models._quiet import quiet
+from luthier.models import LocalModel, quiet
 from luthier.train._files import saving, write_tensors
 from luthier.train._recipe import Recipe
 

@@ -115,7 +115,8 @@ def untested(state: ReportState) -> list[str]:
     elif state.capability is None:
         said.append("general capability: not measured again, for no weights were changed")
     said.append("inputs unlike the examples: the test cases are drawn from them")
-    said.append("other runs of the training: one seed")
+    if any(rung.trained and rung.scores for rung in state.decision.evidence.rungs):
+        said.append("other runs of the training: one seed")
     return said
 
 
