@@ -42,9 +42,9 @@ AdequacyState = Literal["meets", "falls short", "open"]
 
 @dataclass(frozen=True)
 class Settled:
-    """What the rule alone says, without figures: `at` is the number of cases at the look that settled it, None when no early look did.
+    """What the rule alone says, without figures.
 
-    `p` is the one-sided p-value against "not good enough"; None before the first look.
+    `at` is the number of cases at the look that settled it, None when no early look did; `p` is the one-sided p-value against "not good enough"; None before the first look.
     """
 
     state: AdequacyState
