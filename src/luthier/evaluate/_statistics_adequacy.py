@@ -44,7 +44,8 @@ AdequacyState = Literal["meets", "falls short", "open"]
 class Settled:
     """What the rule alone says, without figures.
 
-    `at` is the number of cases at the look that settled it, None when no early look did; `p` is the one-sided p-value against "not good enough"; None before the first look.
+    `at` is the number of cases at the look that settled it, None when no early look did; `p` is the one-sided p-value
+    against "not good enough", None before the first look.
     """
 
     state: AdequacyState
