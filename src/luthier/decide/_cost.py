@@ -129,8 +129,8 @@ def monthly(cost: Cost | None) -> float | None:
 def break_even(now: Cost | None, instead: Cost | None) -> float | None:
     """Requests a month from which `instead` is cheaper than `now` within 12 months.
 
-    None where a cost is not known or a request costs no less: then no volume makes it cheaper. Source: SCIENCE B with
-    equal upkeep on both sides.
+    None where a cost is not known or a request costs no less: then no volume makes it cheaper. Upkeep is taken to be
+    equal on both sides.
     """
     if now is None or instead is None or now.per_1000 is None or instead.per_1000 is None:
         return None

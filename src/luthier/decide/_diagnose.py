@@ -1,6 +1,6 @@
 """Knowledge or behaviour? What the wanted answers hold that neither the input nor the other answers give.
 
-First version of SCIENCE C: the lexical part (no model), joined with what the rungs measured with and without documents.
+The lexical part of the question, without a model, joined with what the rungs measured with and without documents.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ VerdictKind = Literal[
 
 
 class State(StrEnum):
-    """Where a rung stands against the bar (SCIENCE A1)."""
+    """Where a rung stands against the bar (docs/statistics.md)."""
 
     MEETS = "meets"
     FALLS_SHORT = "falls short"

@@ -48,7 +48,7 @@ class Climb:
 
 
 def rules_of(task: Task) -> Rules:
-    """What the user fixed before looking. The default margin is SCIENCE A1's: 0.03 for pass rates, 0.02 for grades."""
+    """What the user fixed before looking. Without a margin of the user's: 0.03 for pass rates, 0.02 for grades."""
     graded = task.score.kind in ("json", "answer", "chrf", "rouge")
     margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
     return Rules(bar=task.bar, margin=margin, alpha=task.decide.alpha, volume=task.volume)

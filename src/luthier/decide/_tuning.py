@@ -149,7 +149,7 @@ def _shown(bench: Bench) -> Callable[[TrainProgress], None]:
 def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepared:
     """The smallest scale of the adapter that is not worse on development: forgetting falls with its square.
 
-    Source: weight interpolation (Wortsman et al. 2022; Lin et al. 2024); SCIENCE E3 measured it for this base.
+    Source: weight interpolation (Wortsman et al. 2022; Lin et al. 2024).
     """
     base = local_base(bench)
     adapter = hash_folder(result.folder)

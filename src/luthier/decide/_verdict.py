@@ -10,7 +10,7 @@ from luthier.decide._standing import Standing, standing
 from luthier.decide._warrant import warrant_for
 from luthier.spec import MethodName
 
-MAX_OPENINGS = 3  # after that many looks at the same cases, figures on them are exploratory: SCIENCE A0
+MAX_OPENINGS = 3  # after that many looks at the same cases, figures on them are exploratory
 
 _KINDS: dict[MethodName, VerdictKind] = {
     "prompt": "prompt",

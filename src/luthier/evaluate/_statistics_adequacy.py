@@ -2,7 +2,7 @@
 
 A rung has an error budget `alpha` for being called good enough when it is not, and the same for the reverse. One fifth
 goes to an e-process looked at every 8 cases, four fifths to an exact test when all planned cases are answered (union
-bound). That stops early on clear cases and loses almost no power on close ones: SCIENCE A3.
+bound). That stops early on clear cases and loses almost no power on close ones.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from luthier.evaluate import Capability
 
 LOCK_FORMAT = 1
-REVIEW_DAYS = 90  # SCIENCE F: measure again after 90 days at the latest
+REVIEW_DAYS = 90  # own judgement: measure again after 90 days at the latest
 NOT_LOCKED = frozenset({"lock.json", "README.md"})  # the lock itself, and the prose made from it
 CONTENTS = frozenset({"evidence.json", "verdict.json", "gate.json", "capability.json"})
 LIBRARIES = (

@@ -131,7 +131,7 @@ class SplitSettings(Frozen):
 
 
 class TrainSettings(Frozen):
-    """How to fine-tune. None means: by SCIENCE's table for the size of the base and the number of rows."""
+    """How to fine-tune. None means: by table, from the size of the base and the number of rows."""
 
     method: Literal["lora", "full"] = "lora"
     rank: int = Field(default=16, ge=1, le=512)

@@ -32,7 +32,7 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
     """Climb the whole ladder again on the bench's base and compare the outcome with the champion, case by case.
 
     The cheapest rung that meets the bar is the candidate; where none does, the champion's own method, else the best
-    rung. A new base often makes a cheaper rung adequate: then the adapter is retired (SCIENCE F).
+    rung. A new base often makes a cheaper rung adequate: then the adapter is retired.
 
     Args:
         bench: on the new base, with the same test cases.

@@ -21,8 +21,8 @@ from luthier.release import (
 from luthier.upkeep._drift import NEEDED, Drift, Embed, compare_inputs
 
 SOON_DAYS = 14
-MOST_OPENINGS = 3  # SCIENCE A0: from the fourth opening on, test results favour what was chosen with them
-DOCUMENTS_SHARE = 0.20  # SCIENCE F: measure again when more than a fifth of the documents changed
+MOST_OPENINGS = 3  # from the fourth opening on, test results favour what was chosen with them
+DOCUMENTS_SHARE = 0.20  # own judgement: measure again when more than a fifth of the documents changed
 
 Severity = Literal["act", "note"]
 
