@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from luthier.data import Example, Message, Split, content_hash
 from luthier.evaluate import Scorer
@@ -74,6 +75,15 @@ class Bench:
         index = build_index(items, folder, embedder=self.embedder)
         self.progress(f"index {what}", len(items), len(items), "done")
         return index
+
+    @cached_property
+    def score_hash(self) -> str:
+        """Hash of how answers are scored: the settings, and the content (not the place) of the files they name."""
+        settings = self.task.score.model_dump(mode="json")
+        for name in ("schema_file", "file"):
+            if settings.get(name) is not None:
+                settings[name] = content_hash(Path(settings[name]).read_text("utf-8"))
+        return content_hash(settings)
 
     @cached_property
     def development(self) -> tuple[Example, ...]:

@@ -198,7 +198,7 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             sorted(e.id for e in bench.split.train),
             task.instructions,
             task.bar,
-            task.score.model_dump(mode="json"),
+            bench.score_hash,
             task.train.model_dump(mode="json"),
             task.retrieval.model_dump(mode="json"),
         ]

@@ -109,9 +109,7 @@ def adapter_place(bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[Tr
     """Where the adapter of exactly this data, recipe and base lies, or will lie."""
     content = [[row.id, [m.as_dict() for m in row.messages], row.output] for row in (*rows, *replay)]
     cases = [example.id for example in bench.development]
-    key = content_hash(
-        [bench.base.identity, content, recipe.as_dict(), cases, bench.task.score.model_dump(mode="json")]
-    )
+    key = content_hash([bench.base.identity, content, recipe.as_dict(), cases, bench.score_hash])
     return bench.store.artefact_path("adapters", key[:20])
 
 

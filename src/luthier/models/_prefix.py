@@ -203,7 +203,7 @@ class _RoomyCache(Cache):
     """A cache whose layers have room for all tokens from the start, so that a step copies one column, not all."""
 
     def __init__(self, room: int) -> None:
-        super().__init__(layer_class_to_replicate=partial(_RoomyLayer, room))  # type: ignore[arg-type]
+        super().__init__(layer_class_to_replicate=partial(_RoomyLayer, room))  # type: ignore[arg-type]  # annotated as a class, called as a factory
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # transformers' __init_subclass__ has no types
