@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import time
 
 import pytest
 import torch
@@ -39,11 +38,10 @@ def model():
     return load_model("smollm2-135m")
 
 
-def test_it_is_what_it_should_be(model):
+def test_it_is_what_it_should_be(model, monkeypatch):
     assert model.folder.parent == default_cache() and model.folder.name.startswith("SmolLM2-135M-Instruct.Q4_1-")
-    started = time.perf_counter()
+    monkeypatch.setattr("luthier.models._gguf._write", None)  # it was converted the first time
     again = load_model("smollm2-135m")
-    assert time.perf_counter() - started < 15  # it was converted and hashed the first time
     assert again.folder == model.folder and again.identity == model.identity
     assert model.n_parameters == 134_515_008 and model.max_length == 8192 and model.batching == "prefix"
     assert model.tokenizer.convert_ids_to_tokens(model.stop_ids) == ["<|im_end|>"]
