@@ -75,17 +75,38 @@ def test_a_life_ends_in_a_verdict_with_a_warrant(lived):
     assert states == {"prompt": "falls short", "few-shot": "falls short", "fine-tune": "meets"}
 
 
-def test_the_release_verifies_until_a_byte_changes(lived):
-    assert luthier("release", "verify", "--allow-outside", folder=lived).returncode == 0
-    weights = next((lived / ".luthier" / "releases").glob("*/adapter/*.safetensors"))
-    kept = weights.read_bytes()
-    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+def test_the_gate_refuses_what_forgot_all_it_could(lived):
+    """A few hundred steps on two sentences wreck a random model: it answers as wanted, and is not released."""
+    gate = json.loads(luthier("validate", "--quick", "--json", "--allow-outside", folder=lived).stdout)
+    passed = {check["name"]: check["passed"] for check in gate["checks"]}
+    assert passed["behaviour"] and passed["served requests"] and passed["served answers"]
+    assert not passed["capability"]
+    done = luthier("release", "promote", "--allow-outside", folder=lived)
+    assert done.returncode == 1
+    assert "capability" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def released(base, tmp_path_factory) -> Path:
+    """A folder in which the cheapest rung is good enough and was released."""
+    folder = write_task(tmp_path_factory.mktemp("life") / "task", base)
+    (folder / "score.py").write_text("def score(answer, wanted):\n    return float(len(answer) > 0)\n", "utf-8")
+    done = luthier("run", "--allow-outside", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_release_verifies_until_a_byte_changes(released):
+    assert luthier("release", "verify", "--allow-outside", folder=released).returncode == 0
+    system = next((released / ".luthier" / "releases").glob("*/system.json"))
+    kept = system.read_bytes()
+    system.write_bytes(kept.replace(b"Answer", b"Anzwer", 1))
     try:
-        done = luthier("release", "verify", "--allow-outside", folder=lived)
+        done = luthier("release", "verify", "--allow-outside", folder=released)
         assert done.returncode == 1
-        assert weights.name in done.stderr
+        assert system.name in done.stderr
     finally:
-        weights.write_bytes(kept)
+        system.write_bytes(kept)
 
 
 def test_tuning_needs_a_warrant(base, tmp_path):
@@ -165,12 +186,12 @@ def test_a_bad_line_in_a_long_file_is_named(base, tmp_path):
     assert "examples.jsonl:7124" in done.stderr
 
 
-def test_refresh_compares_with_the_champion_on_the_same_cases(base, lived, tmp_path):
+def test_refresh_compares_with_the_champion_on_the_same_cases(base, released, tmp_path):
     """A second base: the same one with its weights perturbed."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    folder = Path(shutil.copytree(lived, tmp_path / "task"))
+    folder = Path(shutil.copytree(released, tmp_path / "task"))
     other = Path(shutil.copytree(base, tmp_path / "other"))
     weights = load_file(other / "model.safetensors")
     generator = torch.Generator().manual_seed(0)
