@@ -15,7 +15,7 @@ import pytest
 WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll ledge marsh notch orbit plume quarry".split()
 
 
-def write_task(folder: Path, base: Path, **changes) -> Path:
+def write_task(folder: Path, model: Path, **changes) -> Path:
     """A task that no prompt brings a random model to do, and that a few steps of training teach."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(7)
@@ -30,7 +30,7 @@ def write_task(folder: Path, base: Path, **changes) -> Path:
         "examples": "examples.jsonl",
         "score": {"kind": "python", "file": "score.py"},
         "bar": 0.7,
-        "base": str(base),
+        "base": str(model),
         "split": {"test_cases": 48, "seed": 1},
         "decide": {"methods": ["prompt", "few-shot", "fine-tune"], "development_cases": 8},
         "train": {"method": "full", "learning_rate": 0.004, "epochs": 8},
@@ -140,20 +140,29 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(base, lived, tmp_
 
 
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(base, tmp_path):
+    from luthier.store import Store
+
     folder = write_task(tmp_path / "task", base)
-    first = luthier("decide", "--allow-outside", folder=folder, wait=False)
-    lock = folder / ".luthier" / "writer.json"
-    deadline = time.monotonic() + 60
-    while not lock.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    second = luthier("decide", "--allow-outside", folder=folder)
-    first.send_signal(signal.SIGINT)
-    _, said = first.communicate()
+    with Store.open(folder) as store, store.lock("deciding"):
+        second = luthier("decide", "--allow-outside", folder=folder)
     assert second.returncode == 2
     assert "error [busy]" in second.stderr
-    assert str(first.pid) in second.stderr
-    assert first.returncode == 130
+    assert f"process {os.getpid()} (deciding" in second.stderr
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(base, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    process = luthier("decide", "--allow-outside", folder=folder, wait=False)
+    assert process.stderr is not None
+    for line in process.stderr:  # until something was measured
+        if "measuring prompt" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
     assert "run the same command to continue" in said
+    again = luthier("decide", "--json", "--allow-outside", folder=folder)
+    assert json.loads(again.stdout)["verdict"]["kind"] == "fine-tune"
 
 
 @pytest.mark.parametrize(
