@@ -88,9 +88,9 @@ def test_the_gate_refuses_what_forgot_all_it_could(lived):
 
 @pytest.fixture(scope="module")
 def released(base, tmp_path_factory) -> Path:
-    """A folder in which the cheapest rung is good enough and was released."""
-    folder = write_task(tmp_path_factory.mktemp("life") / "task", base)
-    (folder / "score.py").write_text("def score(answer, wanted):\n    return float(len(answer) > 0)\n", "utf-8")
+    """A folder in which an untrained rung is good enough and was released: half of two labels is right by chance."""
+    settings = {"score": {"kind": "label"}, "bar": 0.2, "decide": {"methods": ["constrained"], "development_cases": 8}}
+    folder = write_task(tmp_path_factory.mktemp("life") / "task", base, **settings)
     done = luthier("run", "--allow-outside", folder=folder)
     assert done.returncode == 0, done.stderr
     return folder
