@@ -48,8 +48,16 @@ def luthier(*words: str, folder: Path, wait: bool = True, **environment: str):
     command = [sys.executable, "-m", "luthier", *words, "-C", str(folder)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"} | environment
     if not wait:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        # a shell that runs tests in the background has them ignore Ctrl-C, and children inherit that
+        return subprocess.Popen(
+            command, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=_listen_to_interrupts
+        )
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def _listen_to_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
