@@ -114,8 +114,11 @@ def adapter_place(bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[Tr
 
 
 def _untrained(bench: Bench, reader: System | None) -> System:
-    """The system to train: short instructions, for the behaviour that a prompt would describe is learned instead."""
-    instructions = bench.task.instructions.strip() or bench.task.goal
+    """The system to train, with the goal as its whole instructions: what a long prompt would describe is learned.
+
+    A short prompt makes every request cheaper, and a small base follows it better once it is trained.
+    """
+    instructions = bench.task.goal
     if reader is None:
         return plain_system(bench, "fine-tune", instructions)
     setup = replace(reader.setup, method="fine-tune + retrieval", instructions=instructions, demonstrations=())
