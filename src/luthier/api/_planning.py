@@ -1,4 +1,4 @@
-"""What `decide` may spend: time, memory, disk and money, from a few answers and one step on this machine."""
+"""What `decide` may spend: time, memory and money, from a few answers and one step on this machine."""
 
 from __future__ import annotations
 
@@ -40,13 +40,12 @@ class PlanStep:
 class Plan:
     """The upper bound of what `decide` spends; stopping early makes it less.
 
-    `memory` is bytes at the peak of training (0 where nothing is trained), `disk` bytes of what is kept.
+    `memory` is bytes at the peak of training (0 where nothing is trained).
     """
 
     base: str
     steps: tuple[PlanStep, ...]
     memory: int
-    disk: int
     notes: tuple[str, ...]
 
     @property
@@ -86,8 +85,7 @@ def plan(bench: Bench) -> Plan:
         steps.append(PlanStep("training", f"{cost.tokens:,} tokens", cost.seconds, None))
         memory = cost.bytes
         notes.append("training happens only where every cheaper rung does not meet the bar")
-    disk = sum(len(example.output) for example in bench.test) * 20 * len(steps)
-    return Plan(bench.base.name, tuple(steps), memory, disk, tuple(notes))
+    return Plan(bench.base.name, tuple(steps), memory, tuple(notes))
 
 
 def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:

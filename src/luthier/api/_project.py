@@ -112,7 +112,7 @@ class Project:
         return write_fixed(self.task)
 
     def plan(self) -> Plan:
-        """Time, memory, disk and money of what `decide` may spend, calibrated with a few answers and one step."""
+        """Time, memory and money of what `decide` may spend, calibrated with a few answers and one step."""
         from luthier.api._planning import plan
 
         with self.store.lock():

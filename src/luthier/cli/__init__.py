@@ -12,7 +12,7 @@ from luthier import __version__
 VERBS = {
     "init": "start a task from a data file or from a shipped example",
     "check": "audit the data; exit 1 when something would ruin a run",
-    "plan": "time, memory, disk and money of what comes",
+    "plan": "time, memory and money of what comes",
     "decide": "climb the ladder on held-out cases and give the verdict",
     "tune": "fine-tune; needs a warrant",
     "validate": "behaviour, general capability, train/serve parity: one gate",

@@ -7,7 +7,7 @@ from pathlib import Path
 from luthier.cli._verb import in_folder, open_project, print_json, verb
 
 
-@verb(help="Time, memory, disk and money of what comes, before any of it is spent.")
+@verb(help="Time, memory and money of what comes, before any of it is spent.")
 @in_folder
 def command(folder: Path, allow_outside: bool, as_json: bool) -> None:
     """Plan and print the table."""
