@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,10 @@ from luthier.train import fine_tune
 from luthier.train._checkpoint import FOLDER, load_checkpoint
 from luthier.train._interrupt import Interruption
 
-FORK = multiprocessing.get_context("fork")
+HERE = Path(__file__).parent
+# Not a fork of this process: its OpenMP threads do not survive one.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["peft", "transformers.models.llama.modeling_llama", "luthier.train._loop"])
 
 
 @pytest.fixture(scope="module")
@@ -39,41 +44,40 @@ def same(result, straight):
     )
 
 
-def killed_after(seconds_or_calls, base, rows, recipe, out, score):
-    """A child process that trains until it kills itself (a number of reports) or is killed (seconds)."""
+@pytest.fixture(scope="module")
+def killed(rows, recipe, tiny_model_folder):
+    """Trains in a child process until that kills itself (a number of reports) or is killed (seconds)."""
 
-    def train():
-        left = [seconds_or_calls]
+    def run(seconds_or_reports, out):
+        ready = SERVER.Event()
+        reports = seconds_or_reports if isinstance(seconds_or_reports, int) else None
+        given = {"folder": tiny_model_folder, "rows": rows, "recipe": recipe, "out": out, "ready": ready}
+        given |= {"reports": reports, "conftest": str(HERE / "conftest.py")}
+        child = SERVER.Process(target=runpy.run_path, args=(str(HERE / "trainee.py"), given))
+        child.start()
+        assert ready.wait(120)
+        if reports is None:
+            time.sleep(seconds_or_reports)
+            child.kill()
+        child.join(600)
+        return child.exitcode
 
-        def report(progress):
-            left[0] -= 1
-            if isinstance(seconds_or_calls, int) and left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        fine_tune(base, rows, recipe, out, score=score, progress=report, checkpoint_seconds=0)
-
-    child = FORK.Process(target=train)
-    child.start()
-    if isinstance(seconds_or_calls, float):
-        time.sleep(seconds_or_calls)
-        child.kill()
-    child.join(600)
-    return child.exitcode
+    return run
 
 
 @pytest.mark.parametrize("calls", [1, 4, 6])
-def test_killed_after_a_step_or_an_evaluation(calls, base, rows, recipe, score, straight, tmp_path):
+def test_killed_after_a_step_or_an_evaluation(calls, base, rows, recipe, score, straight, tmp_path, killed):
     out = tmp_path / "out"
-    assert killed_after(calls, base, rows, recipe, out, score) == -signal.SIGKILL
+    assert killed(calls, out) == -signal.SIGKILL
     assert not (out / "luthier-train.json").exists()
     assert same(fine_tune(base, rows, recipe, out, score=score), straight)
 
 
-def test_killed_at_random_moments_again_and_again(base, rows, recipe, score, straight, tmp_path):
+def test_killed_at_random_moments_again_and_again(base, rows, recipe, score, straight, tmp_path, killed):
     rng = random.Random()
     out = tmp_path / "out"
     for _ in range(3):
-        killed_after(rng.uniform(0.05, 0.5), base, rows, recipe, out, score)
+        killed(rng.uniform(0.05, 0.5), out)
     assert same(fine_tune(base, rows, recipe, out, score=score), straight)
     assert sorted(p.name for p in out.iterdir()) == ["adapter", "luthier-train.json"]
 
@@ -127,9 +131,9 @@ def test_a_first_signal_waits_for_the_step_a_second_does_not():
         assert finished is not None
 
 
-def test_a_checkpoint_of_other_inputs_is_refused_and_kept(base, rows, recipe, score, tmp_path):
+def test_a_checkpoint_of_other_inputs_is_refused_and_kept(base, rows, recipe, score, tmp_path, killed):
     out = tmp_path / "out"
-    killed_after(4, base, rows, recipe, out, score)
+    killed(4, out)
     saved = (out / FOLDER / "state.json").read_bytes()
     for changed, (other_rows, other_recipe) in {
         "rows": (rows[1:], recipe),
@@ -140,9 +144,9 @@ def test_a_checkpoint_of_other_inputs_is_refused_and_kept(base, rows, recipe, sc
     assert (out / FOLDER / "state.json").read_bytes() == saved
 
 
-def test_a_damaged_checkpoint_is_an_error_with_a_way_out(base, rows, recipe, score, tmp_path):
+def test_a_damaged_checkpoint_is_an_error_with_a_way_out(base, rows, recipe, score, tmp_path, killed):
     out = tmp_path / "out"
-    killed_after(4, base, rows, recipe, out, score)
+    killed(4, out)
     file = out / FOLDER / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(TrainingError, match="cannot be read") as caught:
@@ -154,12 +158,12 @@ def test_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "nowhere", {}) is None
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(base, rows, recipe, score, straight, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_checkpoint_before(base, rows, recipe, score, straight, tmp_path, monkeypatch, killed):
     import safetensors.torch
     from safetensors import SafetensorError
 
     out = tmp_path / "out"
-    killed_after(4, base, rows, recipe, out, score)
+    killed(4, out)
     saved = hash_folder(out / FOLDER)
 
     def full(tensors, path, metadata):
@@ -175,10 +179,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(base, rows, recipe, score, str
 
 
 @pytest.mark.parametrize("file", ["checkpoint/state.json", "luthier-train.json"])
-def test_what_a_newer_version_wrote_is_refused(file, base, rows, recipe, score, tmp_path):
+def test_what_a_newer_version_wrote_is_refused(file, base, rows, recipe, score, tmp_path, killed):
     out = tmp_path / "out"
     if file.startswith(FOLDER):
-        killed_after(4, base, rows, recipe, out, score)
+        killed(4, out)
     else:
         fine_tune(base, rows, recipe, out, score=score)
     write_json(out / file, read_json(out / file) | {"version": 99})
