@@ -1,6 +1,7 @@
 """The tree gives the loss and the gradients of padded rows, in every architecture that it claims to know."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from luthier.train import Recipe
 from luthier.train._attention import PIECE, attending_to_trees, why_no_tree
 from luthier.train._course import Course
-from luthier.train._loss import batch_loss, label_likelihoods, padded_batch, tree_batch
-from luthier.train._model import Trainee
-from luthier.train._rows import EncodedRow
+from luthier.train._loss import batch_loss, divergence, label_likelihoods, label_logits, padded_batch, tree_batch
+from luthier.train._model import Trainee, load_body
+from luthier.train._rows import EncodedRow, encode_rows
 
 VOCABULARY = 61
 SHAPE = {
@@ -187,3 +188,28 @@ def test_architectures_with_their_own_attention_are_known_not_to_fit(name):
     )
     reason = why_no_tree(transformers.AutoModelForCausalLM.from_config(config))
     assert reason is not None and "own attention" in reason
+
+
+def test_divergence_and_its_gradient_are_those_of_the_probabilities(base, rows):
+    """KL(reference || model) summed over real tokens only, whatever the padding."""
+    held = [replace(row, start=1) for row in encode_rows(base, rows[:3], None)]
+    held[1] = replace(held[1], ids=held[1].ids[:-4])
+    batch = padded_batch(held, base.device)
+    body = load_body(base, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in body.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
+        reference = label_logits(base.module, batch)
+    found = divergence(body, reference, batch)
+    wanted = torch.zeros(())
+    for row in held:
+        ids = torch.tensor([row.ids[:-1]])
+        with torch.no_grad():
+            p = base.module(input_ids=ids).logits[0].softmax(-1)
+        q = body(input_ids=ids).logits[0].softmax(-1)
+        wanted = wanted + (p * (p / q).log()).sum()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
+    weight = next(body.parameters())
+    gradients = [torch.autograd.grad(value, weight)[0] for value in (found, wanted)]
+    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-5)

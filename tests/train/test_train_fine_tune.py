@@ -11,6 +11,7 @@ from luthier.errors import TeachesNothingError, TrainingError
 from luthier.store import hash_folder
 from luthier.train import Recipe, TrainingRow, fine_tune
 from luthier.train._checkpoint import FOLDER
+from luthier.train._rows import replay_rows
 
 
 def weights_of(module):
@@ -144,16 +145,51 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(base, rows, recip
     assert (result.best_score, result.best_step, result.steps, result.stopped) == (0.7, 4, 10, "no better score")
 
 
-def test_replay_rows_are_mixed_in_at_their_share(base, rows, score, recipe, tmp_path):
-    replay = [
-        TrainingRow(f"replay-{i}", (Message("user", f"what is {i}"),), "the answer is 42", "replay") for i in range(3)
-    ]
-    replay.append(TrainingRow("replay-bad", (Message("user", "x"),), " ", "replay"))
-    result = fine_tune(
-        base, rows, replace(recipe, epochs=1.0, replay_share=0.2), tmp_path / "out", score=score, replay=replay
+REPLAY = [
+    TrainingRow(
+        f"replay-{i}", (Message("user", f"what is {i}"),), f"the answer to that is {40 + i}, as far as I know", "replay"
     )
+    for i in range(6)
+]
+
+
+def drift_on(base, tuned, rows):
+    """KL(base || tuned) in nats a token, from the probabilities themselves."""
+    held, _ = replay_rows(base, rows, None)
+    found = []
+    for row in held:
+        p, q = (torch.as_tensor(m.next_token_logprobs(row.ids))[:-1].double() for m in (base, tuned))
+        found += (p.exp() * (p - q)).sum(-1).tolist()
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_replay_holds_the_model_to_its_base_while_it_learns(method, base, rows, score, recipe, tmp_path):
+    recipe = replace(recipe, method=method, learning_rate=1e-2 if method == "lora" else 2e-3, epochs=12.0)
+    free = fine_tune(base, rows, recipe, tmp_path / "free", score=score)
+    held = fine_tune(base, rows, recipe, tmp_path / "held", score=score, replay=REPLAY)
+    drifts = [drift_on(base, base.with_tuning(run.folder, 1.0), REPLAY) for run in (free, held)]
+    assert drifts[1] < drifts[0] / 2
+    assert held.curve[-1].loss < 0.7 * held.curve[0].loss
+    assert [point.drift for point in free.curve] == [None] * free.steps
+    assert held.curve[0].drift == pytest.approx(0, abs=1e-5)
+    assert max(point.drift for point in held.curve) > 1e-3
+
+
+def test_replay_rows_stand_beside_the_rows_of_each_step(base, rows, score, recipe, tmp_path):
+    bad = TrainingRow("replay-bad", (Message("user", "x"),), " ", "replay")
+    plain = fine_tune(base, rows, replace(recipe, epochs=1.0), tmp_path / "plain", score=score)
+    result = fine_tune(base, rows, replace(recipe, epochs=1.0), tmp_path / "out", score=score, replay=[*REPLAY, bad])
     assert result.replay_left_out == 1
-    assert result.steps == round(24 / 8)
+    assert result.steps == plain.steps
+    assert all(a.row_tokens > b.row_tokens for a, b in zip(result.curve, plain.curve, strict=True))
+
+
+@pytest.mark.parametrize("off", [{"replay_share": 0.0}, {"replay_weight": 0.0}])
+def test_no_replay_is_no_replay(off, base, rows, score, recipe, tmp_path):
+    plain = fine_tune(base, rows, recipe, tmp_path / "plain", score=score)
+    without = fine_tune(base, rows, replace(recipe, **off), tmp_path / "out", score=score, replay=REPLAY)
+    assert without.adapter_hash == plain.adapter_hash
 
 
 def test_bad_rows_stop_it_before_anything_is_written(base, rows, score, recipe, tmp_path):

@@ -8,22 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from luthier.decide import (
+    SCALES,
     Bench,
     System,
+    answers_to_choose,
     draw_demonstrations,
+    estimate_training,
     plain_system,
     planned_rungs,
-    recipe_for,
-    training_rows,
+    variant_count,
 )
 from luthier.models import Answer, LocalModel, price_of
-from luthier.train import estimate
 
 CALIBRATION_CASES = 4
-# answers on development cases that choosing a rung's variant takes, in units of the development cases: all variants
-# answer a third, the better half answers all
-VARIANT_SHARE = {"prompt": 3, "constrained": 3, "few-shot": 4, "few-shot nearest": 3, "retrieval": 3}
-DEFAULT_VARIANTS = 3
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,20 @@ def plan(bench: Bench) -> Plan:
     steps = [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
     memory, notes = 0, ["an upper bound: a rung that is settled early, or not needed, costs less"]
     if isinstance(bench.base, LocalModel) and any(m.startswith("fine-tune") for m in planned_rungs(bench)):
-        rows = training_rows(bench, plain)
-        cost = estimate(bench.base, rows, recipe_for(bench, rows))
+        cost = estimate_training(bench)
+        scored = cost.evaluations * len(bench.development)
         steps.append(PlanStep("training", f"{cost.tokens:,} tokens", cost.seconds, None))
+        seconds = scored * speed.seconds(lengths["plain"])
+        steps.append(PlanStep("scores while training", f"{scored} answers", seconds, None))
         memory = cost.bytes
         notes.append("training happens only where every cheaper rung does not meet the bar")
     return Plan(bench.base.name, tuple(steps), memory, tuple(notes))
 
 
 def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
-    variants = VARIANT_SHARE.get(method, DEFAULT_VARIANTS)
-    answers = variants * len(bench.development) + len(bench.test)
+    cases, tuned = len(bench.development), method.startswith("fine-tune")
+    choosing = len(SCALES) * cases if tuned else answers_to_choose(variant_count(method, bench), cases)
+    answers = choosing + len(bench.test)
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     price = price_of(bench.base.name, bench.task.prices)
     usd = None if price is None else answers * (tokens * price.input + speed.completion * price.output) / 1e6

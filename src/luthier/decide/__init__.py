@@ -1,6 +1,7 @@
 """Which rung: the ladder, the verdict, the warrant, the cost, the diagnosis."""
 
 from luthier.decide._bench import Bench, Progress, silent
+from luthier.decide._choose import answers_to_choose
 from luthier.decide._evidence import (
     Comparison,
     Cost,
@@ -14,14 +15,15 @@ from luthier.decide._evidence import (
     Warrant,
 )
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
-from luthier.decide._rungs import draw_demonstrations, plain_system
+from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
-from luthier.decide._tuning import recipe_for, training_rows
+from luthier.decide._tuning import SCALES, estimate_training
 from luthier.decide._tuning import tuned as prepare_tuned
 from luthier.decide._verdict import decide
 
 __all__ = [
     "LADDER",
+    "SCALES",
     "Bench",
     "Climb",
     "Climbed",
@@ -39,15 +41,16 @@ __all__ = [
     "Verdict",
     "VerdictKind",
     "Warrant",
+    "answers_to_choose",
     "climb",
     "decide",
     "draw_demonstrations",
+    "estimate_training",
     "plain_system",
     "planned_rungs",
     "prepare_tuned",
     "read_setup",
-    "recipe_for",
     "rules_of",
     "silent",
-    "training_rows",
+    "variant_count",
 ]

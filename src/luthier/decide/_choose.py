@@ -37,7 +37,7 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
     prompts do not fit the model's context is dropped, and said to be.
     """
     cases = bench.development
-    first = cases[: max(4, len(cases) // 3)]
+    first = cases[: _first_round(len(cases))]
     table: list[dict[str, Any]] = []
     field: list[tuple[float, Candidate]] = []
     for candidate in candidates:
@@ -52,12 +52,26 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
             fix="take a base with a longer context, or leave the method out: decide.methods in luthier.yaml",
         )
     # sorted() is stable: among equals the cheaper stays ahead
-    ahead = sorted(field, key=lambda item: -item[0])[: (len(field) + 1) // 2]
+    ahead = sorted(field, key=lambda item: -item[0])[: _halved(len(field))]
     final = [(s, c) for s, c in field if any(c is kept for _, kept in ahead)]
     if len(final) > 1:
         final = [(s, c) for c in (c for _, c in final) if (s := _score(c, cases, bench, table)) is not None]
     best = max(final, key=lambda item: item[0])[1]
     return Prepared(best.system, {"chosen": best.label, "development": table})
+
+
+def answers_to_choose(candidates: int, cases: int) -> int:
+    """How many answers `choose` asks for, where every candidate fits the model and none was asked before."""
+    first = candidates * _first_round(cases)
+    return first + (_halved(candidates) * (cases - _first_round(cases)) if candidates > 1 else 0)
+
+
+def _first_round(cases: int) -> int:
+    return min(cases, max(4, cases // 3))
+
+
+def _halved(candidates: int) -> int:
+    return (candidates + 1) // 2
 
 
 def _score(candidate: Candidate, cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]) -> float | None:

@@ -20,6 +20,27 @@ NEAREST_DEMONSTRATIONS = (4, 8)
 PASSAGES = (1, 3)
 
 
+DRAWS = (2, 1)  # of fixed demonstrations, for each number of them
+SEARCH_MODES: tuple[SearchMode, ...] = ("lexical", "hybrid")
+
+
+def variant_count(method: str, bench: Bench) -> int:
+    """How many variants of a rung below fine-tuning are compared on development cases."""
+    with_twins = bench.scorer.constraint() is not None
+    if method in ("prompt", "constrained"):
+        return len(wordings(bench.task, bench.scorer, bench.split.train))
+    if method == "few-shot":
+        return sum(DRAWS) * (1 + with_twins)
+    if method == "few-shot nearest":
+        return len(NEAREST_DEMONSTRATIONS) * len(SEARCH_MODES) + with_twins
+    return len(_passage_settings()) + 1
+
+
+def _passage_settings() -> list[tuple[int, int]]:
+    """(characters of a chunk, number of chunks) that fit a small model's context."""
+    return [(chars, k) for chars in CHUNK_CHARS for k in PASSAGES if chars * k <= 2 * CHUNK_CHARS[0]]
+
+
 def plain_system(bench: Bench, method: str, instructions: str) -> System:
     """The base with instructions and nothing else."""
     return System(
@@ -56,7 +77,7 @@ def few_shot(bench: Bench, best_prompt: System) -> Prepared:
     base = _renamed(best_prompt, "few-shot")
     candidates = [
         Candidate(f"{k} fixed, draw {draw + 1}", _with(base, demonstrations=draw_demonstrations(bench, k, draw)))
-        for k, draws in zip(FIXED_DEMONSTRATIONS, (2, 1), strict=True)
+        for k, draws in zip(FIXED_DEMONSTRATIONS, DRAWS, strict=True)
         for draw in range(draws)
     ]
     return choose(candidates + _constrained_twins(bench, candidates), bench)
@@ -65,11 +86,10 @@ def few_shot(bench: Bench, best_prompt: System) -> Prepared:
 def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
     """The training examples most like the input, looked up for each request; number and search are chosen."""
     base = replace(_renamed(best_prompt, "few-shot nearest"), demonstration_index=bench.demonstrations, pool=bench.pool)
-    modes: tuple[SearchMode, ...] = ("lexical", "hybrid")
     candidates = [
         Candidate(f"{k} nearest, {mode}", _with(base, nearest=_lookup(bench, bench.demonstrations, k, mode)))
         for k in NEAREST_DEMONSTRATIONS
-        for mode in modes
+        for mode in SEARCH_MODES
     ]
     return choose(candidates + _constrained_twins(bench, candidates[:1]), bench)
 
@@ -77,13 +97,12 @@ def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
 def retrieval(bench: Bench, best_prompt: System) -> Prepared:
     """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen."""
     candidates = []
-    for max_chars in CHUNK_CHARS:
-        index = bench.documents(max_chars)
+    indexes = {max_chars: bench.documents(max_chars) for max_chars in CHUNK_CHARS}
+    for max_chars, k in _passage_settings():
+        index = indexes[max_chars]
         base = replace(_renamed(best_prompt, "retrieval"), document_index=index)
-        for k in PASSAGES:
-            if max_chars * k <= 2 * CHUNK_CHARS[0]:
-                system = _with(base, passages=_lookup(bench, index, k, "hybrid"))
-                candidates.append(Candidate(f"{k} passages of {max_chars} characters", system))
+        system = _with(base, passages=_lookup(bench, index, k, "hybrid"))
+        candidates.append(Candidate(f"{k} passages of {max_chars} characters", system))
     shown = draw_demonstrations(bench, 2, 0)
     first = candidates[0]
     worked = tuple(_open_book(first.system, example) for example in shown)

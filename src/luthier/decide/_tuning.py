@@ -16,7 +16,7 @@ from luthier.errors import ModelError
 from luthier.evaluate import measure, replay_prompts
 from luthier.models import LocalModel, Request
 from luthier.store import hash_folder
-from luthier.train import Recipe, TrainingRow, TrainProgress, TrainResult, fine_tune
+from luthier.train import Estimate, Recipe, TrainingRow, TrainProgress, TrainResult, estimate, fine_tune
 
 SCALES = (1.0, 0.75, 0.5)
 SCALE_TOLERANCE = 0.01
@@ -43,6 +43,17 @@ def tuned(bench: Bench, reader: System | None = None) -> Prepared:
         base, rows, recipe, out, score=_development_score(bench, untrained), replay=replay, progress=_shown(bench)
     )
     return _choose_scale(bench, untrained, result)
+
+
+def estimate_training(bench: Bench) -> Estimate:
+    """What closed-book training would take. Replay counts where an earlier run had the base answer its prompts.
+
+    Raises:
+        ModelError: the base is not a local model.
+        TeachesNothingError, TrainingError: the rows cannot be trained on.
+    """
+    rows = training_rows(bench, _untrained(bench, None))
+    return estimate(local_base(bench), rows, recipe_for(bench, rows), replay=_known_replay(bench) or ())
 
 
 def local_base(bench: Bench) -> LocalModel:
@@ -84,18 +95,30 @@ def replay_rows(bench: Bench) -> list[TrainingRow]:
     Self-generated replay needs no outside data and keeps the base's own distribution (Béthune et al. 2025 show that
     about 1 % of replayed data holds the pre-training loss).
     """
-    prompts = replay_prompts()
-    requests = [Request((Message("user", prompt),), REPLAY_TOKENS) for prompt in prompts]
-    key = content_hash(["replay", bench.base.identity, [r.as_dict() for r in requests]])
-    known = bench.store.get_document("replay", key)
-    if known is None:
-        answers = [""] * len(requests)
-        for done, (index, answer) in enumerate(bench.base.answer(requests), start=1):
-            answers[index] = answer.text if answer.finish == "stop" else whole_sentences(answer.text)
-            bench.progress("replay: the base answers general prompts", done, len(requests), "prompts")
-        known = {"answers": answers}
-        bench.store.put_document("replay", key, known)
-    pairs = zip(prompts, known["answers"], strict=True)
+    known = _known_replay(bench)
+    if known is not None:
+        return known
+    requests = [Request((Message("user", prompt),), REPLAY_TOKENS) for prompt in replay_prompts()]
+    answers = [""] * len(requests)
+    for done, (index, answer) in enumerate(bench.base.answer(requests), start=1):
+        answers[index] = answer.text if answer.finish == "stop" else whole_sentences(answer.text)
+        bench.progress("replay: the base answers general prompts", done, len(requests), "prompts")
+    bench.store.put_document("replay", _replay_key(bench), {"answers": answers})
+    return _answered(answers)
+
+
+def _known_replay(bench: Bench) -> list[TrainingRow] | None:
+    """The replay rows if the base was asked before."""
+    known = bench.store.get_document("replay", _replay_key(bench))
+    return None if known is None else _answered(known["answers"])
+
+
+def _replay_key(bench: Bench) -> str:
+    return content_hash(["replay", bench.base.identity, replay_prompts(), REPLAY_TOKENS])
+
+
+def _answered(answers: Sequence[str]) -> list[TrainingRow]:
+    pairs = zip(replay_prompts(), answers, strict=True)
     return [TrainingRow(content_hash([p, a])[:16], (Message("user", p),), a, "replay") for p, a in pairs if a.strip()]
 
 

@@ -14,31 +14,36 @@ from luthier.train._trie import micro_batches, tree_tokens
 class Course:
     """The order of training.
 
-    Every epoch is a fresh permutation of all rows and of its share of replay rows; steps cut the endless sequence of
-    epochs into batches. Rows are sampled first and share whatever prefixes they happen to have, so the order is as
-    unbiased as without sharing. There is no random state to save: a step's batch is computed from the seed.
+    Every epoch is a fresh permutation of all rows; steps cut the endless sequence of epochs into batches. Rows are
+    sampled first and share whatever prefixes they happen to have, so the order is as unbiased as without sharing.
+    Replay rows follow one permutation, a few in every step. There is no random state to save: a step's batch is
+    computed from the seed.
     """
 
     def __init__(self, rows: Sequence[EncodedRow], replay: Sequence[EncodedRow], recipe: Recipe) -> None:
         self._rows, self._replay, self._recipe = tuple(rows), tuple(replay), recipe
-        self._replay_share = recipe.replay_rows(len(rows)) if replay else 0
+        self._replay_order = np.random.default_rng([recipe.seed]).permutation(len(replay))
         self._known: tuple[int, list[EncodedRow]] = (-1, [])
-
-    @property
-    def epoch_rows(self) -> int:
-        """Rows in an epoch, replay included."""
-        return len(self._rows) + self._replay_share
 
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return self._recipe.steps(self.epoch_rows)
+        return self._recipe.steps(len(self._rows))
 
     def batch(self, step: int) -> list[EncodedRow]:
         """The rows of an optimizer step, counted from 0."""
         first = step * self._recipe.batch_size
         places = range(first, first + self._recipe.batch_size)
-        return [self._epoch(place // self.epoch_rows)[place % self.epoch_rows] for place in places]
+        return [self._epoch(place // len(self._rows))[place % len(self._rows)] for place in places]
+
+    def replay(self, step: int) -> list[EncodedRow]:
+        """The replay rows of an optimizer step; none where there are none to draw from."""
+        if not self._replay:
+            return []
+        count = self._recipe.replay_rows
+        return [
+            self._replay[self._replay_order[i % len(self._replay)]] for i in range(step * count, (step + 1) * count)
+        ]
 
     def micro_batches(self, step: int, packing: str) -> list[list[EncodedRow]]:
         """The rows of a step in parts that fit into memory."""
@@ -50,21 +55,22 @@ class Course:
         """Tokens that all steps will run in a packing; the first 50 steps stand for the rest where there are more."""
         sampled = min(self.steps, 50)
         counts = [_tokens(part, packing) for s in range(sampled) for part in self.micro_batches(s, packing)]
+        counts += [_tokens(again, "padded") for s in range(sampled) if (again := self.replay(s))]
         return round(sum(counts) * self.steps / sampled)
 
     def row_tokens(self) -> int:
         """Tokens of the rows of all steps, each row counted in full."""
         sampled = min(self.steps, 50)
-        return round(sum(len(row.ids) - 1 for s in range(sampled) for row in self.batch(s)) * self.steps / sampled)
+        return round(
+            sum(len(row.ids) - 1 for s in range(sampled) for row in (*self.batch(s), *self.replay(s)))
+            * self.steps
+            / sampled
+        )
 
     def _epoch(self, epoch: int) -> list[EncodedRow]:
         if self._known[0] != epoch:
-            order = np.random.default_rng([self._recipe.seed, epoch]).permutation(self.epoch_rows)
-            first = epoch * self._replay_share
-            shuffled = np.random.default_rng([self._recipe.seed]).permutation(len(self._replay))
-            again = [self._replay[shuffled[(first + i) % len(shuffled)]] for i in range(self._replay_share)]
-            pool = [*self._rows, *again]
-            self._known = (epoch, [pool[i] for i in order])
+            order = np.random.default_rng([self._recipe.seed, epoch]).permutation(len(self._rows))
+            self._known = (epoch, [self._rows[i] for i in order])
         return self._known[1]
 
 

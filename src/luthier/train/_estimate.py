@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from luthier.train._course import Course
 from luthier.train._loss import MicroBatch, batch_loss
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, sort_rows
+from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
 from luthier.train._setting import Setting, find_setting
 
 OPTIMIZER_BYTES = 12  # a trained weight: gradient and two moments in fp32
@@ -21,7 +22,7 @@ OPTIMIZER_BYTES = 12  # a trained weight: gradient and two moments in fp32
 
 @dataclass(frozen=True)
 class Estimate:
-    """What training takes, without evaluations.
+    """What training takes, without its evaluations: `evaluations` of them, if it does not stop early.
 
     `tokens` will be run for `row_tokens` of the rows, in `steps` optimizer steps. `seconds` is for all of `epochs`
     without an early stop. `bytes` is the peak memory of the training copy: weights, optimizer and activations.
@@ -30,6 +31,7 @@ class Estimate:
     tokens: int
     row_tokens: int
     steps: int
+    evaluations: int
     seconds: float
     bytes: int
     setting: Setting
@@ -44,7 +46,7 @@ def estimate(
         TeachesNothingError, TrainingError: as `fine_tune` before its first step.
     """
     encoded = encode_rows(base, rows, recipe.max_length)
-    again, _ = sort_rows(base, replay, recipe.max_length)
+    again, _ = replay_rows(base, replay, recipe.max_length)
     course = Course(encoded, again, recipe)
     setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype))
     trainee = Trainee(load_body(base, setting.dtype), recipe)
@@ -56,6 +58,7 @@ def estimate(
         tokens=tokens,
         row_tokens=course.row_tokens(),
         steps=course.steps,
+        evaluations=math.ceil(course.steps / recipe.evaluate_every),
         seconds=tokens * seconds / batch.tokens,
         bytes=_fixed_bytes(trainee) + activations,
         setting=setting,

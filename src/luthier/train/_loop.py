@@ -35,14 +35,14 @@ from luthier.train._checkpoint import (
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._interrupt import Interruption
-from luthier.train._loss import batch_loss
+from luthier.train._loss import batch_loss, divergence, label_logits, padded_batch
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, rounded_length, rows_hash, sort_rows
+from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
 
-ENGINE_VERSION = 1  # raise it when the same inputs give other weights
+ENGINE_VERSION = 2  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
 EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
 RECENT = 20  # steps that speeds are averaged over
@@ -72,8 +72,8 @@ def fine_tune(
         recipe: how.
         out: the run's own folder; no other process may train into it at the same time.
         score: development score of a model, higher is better; called every `recipe.evaluate_every` steps.
-        replay: the base's own answers to general prompts, mixed in at `recipe.replay_share`; those that would teach
-            nothing are left out and counted.
+        replay: the base's own answers to general prompts. They are not learned: on `recipe.replay_share` of them beside
+            the rows of a step, divergence from the base is held down. What cannot be rendered is left out and counted.
         progress: told about every step and evaluation.
         checkpoint_seconds: at most so much work is lost when the process is killed.
 
@@ -83,8 +83,8 @@ def fine_tune(
         DiskFullError, StoreError: `out` cannot be written.
     """
     encoded = encode_rows(base, rows, recipe.max_length)
-    taught, left_out = sort_rows(base, replay, recipe.max_length)
-    inputs = _inputs(base, encoded, taught, recipe)
+    held, left_out = replay_rows(base, replay, recipe.max_length)
+    inputs = _inputs(base, encoded, held, recipe)
     finished = _finished(out, inputs)
     if finished is not None:
         return finished
@@ -92,7 +92,7 @@ def fine_tune(
     setting = checkpoint.setting if checkpoint else find_setting(base, encoded, recipe, lambda d: load_body(base, d))
     trainee = Trainee(load_body(base, setting.dtype), recipe)
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
-    run = _Run(base, Course(encoded, taught, recipe), recipe, setting, trainee, out, inputs, hooks)
+    run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks)
     if checkpoint:
         run.restore(checkpoint)
     with Interruption() as interruption:
@@ -107,6 +107,14 @@ class _Hooks:
     score: Score
     progress: Callable[[TrainProgress], None]
     checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What it took to hold the model to its base: divergence in nats a token (None without replay), and tokens."""
+
+    drift: float | None
+    tokens: int
 
 
 class _Run:
@@ -181,7 +189,7 @@ class _Run:
         return result
 
     def _step(self) -> None:
-        """One optimizer step; the loss is the mean over the label tokens of the whole batch."""
+        """One optimizer step: the mean loss over the label tokens of the whole batch, and the drift held down."""
         began = time.perf_counter()
         step, trainee = self.state.step, self.trainee
         parts = self.course.micro_batches(step, self.setting.packing)
@@ -196,6 +204,7 @@ class _Run:
             share.backward()  # type: ignore[no-untyped-call]  # torch's stubs
             trainee.collect_gradients()
             loss, tokens, row_tokens = loss + share.item(), tokens + batch.tokens, row_tokens + batch.row_tokens
+        held = self._hold(self.course.replay(step))
         norm = float(torch.nn.utils.clip_grad_norm_(trainee.masters.values(), self.recipe.clip))
         self._check(loss, norm, rows)
         rate = self.recipe.rate(step, self.course.steps)
@@ -204,7 +213,21 @@ class _Run:
         self.optimizer.step()
         trainee.publish()
         seconds = time.perf_counter() - began
-        self.state = self.state.after_step(CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds))
+        tokens, row_tokens = tokens + held.tokens, row_tokens + held.tokens
+        point = CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds, drift=held.drift)
+        self.state = self.state.after_step(point)
+
+    def _hold(self, rows: Sequence[EncodedRow]) -> _Held:
+        """Add the gradient of the divergence from the base on replay rows (mean over their tokens)."""
+        if not rows:
+            return _Held(None, 0)
+        batch = padded_batch(rows, self.trainee.device)
+        with self.trainee.untrained(self.base) as untrained:
+            reference = label_logits(untrained, batch)
+        drift = divergence(self.trainee.module, reference, batch) / len(batch.nodes)
+        (self.recipe.replay_weight * drift).backward()  # type: ignore[no-untyped-call]  # torch's stubs
+        self.trainee.collect_gradients()
+        return _Held(drift.item(), batch.row_tokens)
 
     def _check(self, loss: float, norm: float, rows: Sequence[EncodedRow]) -> None:
         first = not self.state.curve

@@ -74,6 +74,19 @@ def batch_loss(model: Any, batch: MicroBatch) -> Tensor:
     return loss
 
 
+def divergence(model: Any, reference: Tensor, batch: MicroBatch) -> Tensor:
+    """Sum of KL(reference || model) of the next-token distributions before every label (a scalar in fp32).
+
+    Args:
+        model: what is trained.
+        reference: `label_logits` of the model it shall stay close to, [positions, vocabulary].
+        batch: rows whose labels are the places to compare.
+    """
+    wanted = reference.detach().float().log_softmax(-1)[batch.nodes]
+    found = label_logits(model, batch).float().log_softmax(-1)[batch.nodes]
+    return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)
+
+
 def label_likelihoods(model: Any, batch: MicroBatch) -> Tensor:
     """Log-probability of every label token, [labels], without gradients; sorted, so that layouts can be compared."""
     with torch.no_grad():

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,16 @@ class Trainee:
     def device(self) -> torch.device:
         """Where it runs."""
         return self.body.device
+
+    @contextmanager
+    def untrained(self, base: LocalModel) -> Iterator[Any]:
+        """The model as it was before training, without gradients: the adapter is put aside, or the base itself."""
+        with torch.no_grad():
+            if self.method == "lora":
+                with self.module.disable_adapter():
+                    yield self.module
+            else:
+                yield base.module
 
     def forget_gradients(self) -> None:
         """Begin a new optimizer step."""

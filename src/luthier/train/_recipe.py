@@ -10,7 +10,7 @@ from typing import Any, Literal
 from luthier.errors import TrainingError
 from luthier.spec import TrainSettings
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 MIN_STEPS, MAX_STEPS = 60, 2000
 MAX_RANK = 256
 
@@ -32,8 +32,9 @@ class Recipe:
 
     `batch_size` is in sequences per optimizer step, `tokens_per_micro_batch` in tokens that are really run (shared
     prefixes counted once); the latter bounds memory and changes the result only by rounding. `max_length` None means:
-    the longest row. `epochs` counts passes over the rows and their replay; `evaluate_every` and `patience` count
-    steps and evaluations without a better score. `replay_share` is replay rows per row.
+    the longest row. `epochs` counts passes over the rows; `evaluate_every` and `patience` count steps and evaluations
+    without a better score. `replay_share` is replay rows per row of a step (at least one a step), `replay_weight` the
+    weight of the divergence from the base on them, in nats a token, beside the loss in nats a label token.
     """
 
     method: Literal["lora", "full"] = "lora"
@@ -53,7 +54,8 @@ class Recipe:
     clip: float = 1.0
     evaluate_every: int = 10
     patience: int = 3
-    replay_share: float = 0.05
+    replay_share: float = 0.125
+    replay_weight: float = 1.0
     seed: int = 0
     version: int = RECIPE_VERSION
 
@@ -80,6 +82,7 @@ class Recipe:
             ("weight_decay", "at least 0", 0 <= self.weight_decay < math.inf),
             ("clip", "above 0", self.clip > 0),
             ("replay_share", "in [0, 10]", 0 <= self.replay_share <= 10),
+            ("replay_weight", "at least 0", 0 <= self.replay_weight < math.inf),
             ("seed", "at least 0", self.seed >= 0),
         ]
 
@@ -108,12 +111,15 @@ class Recipe:
         return replace(recipe, evaluate_every=max(10, math.ceil(n_rows / batch / 2)))
 
     def steps(self, n_rows: int) -> int:
-        """Optimizer steps for an epoch of `n_rows` rows (replay included)."""
+        """Optimizer steps for `n_rows` rows."""
         return max(1, round(self.epochs * n_rows / self.batch_size))
 
-    def replay_rows(self, n_rows: int) -> int:
-        """Replay rows mixed into an epoch of `n_rows` rows."""
-        return math.ceil(self.replay_share * n_rows)
+    @property
+    def replay_rows(self) -> int:
+        """Replay rows beside the rows of a step."""
+        if self.replay_share == 0 or self.replay_weight == 0:
+            return 0
+        return max(1, round(self.replay_share * self.batch_size))
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step (counted from 0): linear warm-up, then linear to 0 just after the last step."""

@@ -11,7 +11,7 @@ from luthier.errors import TrainingError
 from luthier.train._recipe import Recipe
 from luthier.train._setting import Setting
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 RESULT_FILE = "luthier-train.json"
 
 
@@ -36,7 +36,11 @@ class TrainProgress:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One optimizer step. `loss` is nats per label token; `tokens` were run for `row_tokens` of the rows."""
+    """One optimizer step.
+
+    `loss` is nats per label token; `drift` is the divergence from the base on the step's replay rows, nats per token
+    (None without replay). `tokens` were run for `row_tokens` of the rows.
+    """
 
     step: int
     loss: float
@@ -47,6 +51,7 @@ class CurvePoint:
     label_tokens: int
     seconds: float
     dev_score: float | None = None
+    drift: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class TrainResult:
 
     `folder` holds the PEFT adapter, or for method `full` the whole model; `adapter_hash` is the hash of that folder.
     `stopped` is "done", "no better score" (early stop) or "nothing left to learn". `replay_left_out` counts replay
-    rows that would have taught nothing.
+    rows that could not be used.
     """
 
     folder: Path

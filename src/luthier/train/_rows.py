@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from luthier.data import Message, content_hash
@@ -12,6 +12,8 @@ from luthier.models import render_example
 
 if TYPE_CHECKING:
     from luthier.models import LocalModel
+
+SHORTEST_PLAIN = 8  # tokens; the first ones of a text are hardly predictable and say little
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,25 @@ def sort_rows(
         else:
             problems.append(Problem(f"row {row.id}: {result}", row.source or None))
     return encoded, problems
+
+
+def replay_rows(
+    model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None
+) -> tuple[list[EncodedRow], list[Problem]]:
+    """Texts on which a trained model shall stay the base: each conversation, and each answer as plain text.
+
+    All their tokens are compared, those of the prompt as well: `start` is 1. Plain text is held because a model is also
+    asked without its chat template, and holding one form alone lets the other go.
+    """
+    encoded, problems = sort_rows(model, rows, max_length)
+    texts = {row.id: row.output for row in rows}
+    held: list[EncodedRow] = []
+    for row in encoded:
+        plain = tuple(model.tokenizer.encode(texts[row.id]))
+        held.append(replace(row, start=1))
+        if len(plain) >= SHORTEST_PLAIN:
+            held.append(EncodedRow(f"{row.id} plain", row.source, plain[: len(row.ids)], 1))
+    return held, problems
 
 
 def rounded_length(rows: Sequence[EncodedRow], step: int = 64) -> int:
