@@ -41,7 +41,7 @@ def test_there_are_enough_items() -> None:
         "refusals": 36,
         "harmless answers": 36,
     }
-    assert (len(chat_prompts("full")), len(openings("full")), len(replay_prompts())) == (52, 16, 80)
+    assert (len(chat_prompts("full")), len(openings("full")), len(replay_prompts())) == (52, 16, 90)
 
 
 def test_quick_takes_fewer_of_the_same() -> None:
