@@ -72,7 +72,11 @@ def snips(out: Path, data: Path, bar: float) -> dict:
 
 
 def xquad(out: Path, data: Path, bar: float) -> dict:
-    """Questions over 240 documents; test questions are about documents that no training question is about."""
+    """Questions over 240 documents; test questions are about documents that no training question is about.
+
+    Scored by whether the answer holds the wanted phrase: the small base answers in sentences, and what is asked here is
+    who has the fact, not how briefly it is said.
+    """
     write(out / "questions.jsonl", read(data / "xquad" / "questions.jsonl"))
     shutil.copytree(data / "xquad" / "documents", out / "documents")
     return {
@@ -80,9 +84,9 @@ def xquad(out: Path, data: Path, bar: float) -> dict:
         "goal": "Answer the question with the shortest possible phrase.",
         "examples": "questions.jsonl",
         "documents": "documents/",
-        "score": {"kind": "answer"},
+        "score": {"kind": "contains"},
         "bar": bar,
-        "split": {"group": "document", "test_cases": 160},
+        "split": {"group": "document", "train": 0.72, "development": 0.08, "test": 0.20},
         "decide": {"methods": ["prompt", "few-shot", "few-shot nearest", "retrieval", "fine-tune"]},
     }
 
@@ -104,7 +108,7 @@ def banking10(out: Path, data: Path, bar: float) -> dict:
     }
 
 
-TASKS = {"snips": (snips, 0.60), "xquad": (xquad, 0.35), "banking10": (banking10, 0.80)}
+TASKS = {"snips": (snips, 0.60), "xquad": (xquad, 0.20), "banking10": (banking10, 0.80)}
 
 
 def main() -> None:

@@ -108,9 +108,11 @@ def _knowledge(field: Standing) -> list[str]:
     lines = []
     missing = missing_knowledge(field)
     if missing is not None:
+        found = field.comparison(missing.retrieval, missing.closed)
         lines.append(
-            f"shown: what is missing is knowledge, for {missing.retrieval.rung} beats {missing.closed.rung} by at "
-            f"least {missing.gained:.2f}; documents can be kept current, weights cannot"
+            f"shown: what is missing is knowledge, for {missing.retrieval.rung} beats {missing.closed.rung} by "
+            f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]; documents can be kept "
+            "current, weights cannot"
         )
     known = field.evidence.knowledge or {}
     if missing is None and known.get("kind") == "knowledge":

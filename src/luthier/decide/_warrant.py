@@ -15,7 +15,6 @@ class Missing:
 
     retrieval: RungEvidence
     closed: RungEvidence
-    gained: float
 
 
 def missing_knowledge(standing: Standing) -> Missing | None:
@@ -25,8 +24,7 @@ def missing_knowledge(standing: Standing) -> Missing | None:
     if retrieval is None or not closed:
         return None
     best = max(closed, key=lambda rung: sum(rung.scores) / len(rung.scores))
-    gained = standing.better_by(retrieval, best)
-    return Missing(retrieval, best, gained) if gained > 0 else None
+    return Missing(retrieval, best) if standing.better_by(retrieval, best) > 0 else None
 
 
 def teaches_facts(standing: Standing, rung: RungEvidence) -> bool:
