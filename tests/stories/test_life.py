@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from luthier.api import Project
+
 WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll ledge marsh notch orbit plume quarry".split()
 
 
@@ -81,6 +83,19 @@ def test_a_life_ends_in_a_verdict_with_a_warrant(lived):
     assert verdict["warrant"]["granted"]
     states = {rung["rung"]: rung["state"] for rung in verdict["rungs"]}
     assert states == {"prompt": "falls short", "few-shot": "falls short", "fine-tune": "meets"}
+
+
+def test_plan_counts_the_answers_that_deciding_asks_for(lived):
+    done = luthier("plan", "--json", "--allow-outside", folder=lived)
+    planned = {step["name"]: step["amount"] for step in json.loads(done.stdout)["steps"]}
+    rungs = Project(lived, allow_outside=True).decision().evidence.rungs
+    for rung in rungs[:2]:
+        sizes = [row["cases"] for row in rung.choices["development"]]
+        asked = sum(sizes) - min(sizes) * sum(size > min(sizes) for size in sizes)  # the second round keeps the first
+        assert int(planned[f"measure {rung.rung}"].split()[0]) == asked + 48
+    curve = rungs[2].choices["training"]["curve"]
+    scored = sum(point["dev_score"] is not None for point in curve)
+    assert int(planned["scores while training"].split()[0]) >= 8 * scored
 
 
 def test_the_gate_refuses_what_forgot_all_it_could(lived):
