@@ -90,7 +90,7 @@ def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
 
 
 def replay_rows(bench: Bench) -> list[TrainingRow]:
-    """Answers of the base itself to general prompts, mixed into training so that it keeps what it could.
+    """Answers of the base itself to general prompts, on which training holds the model to its base.
 
     Self-generated replay needs no outside data and keeps the base's own distribution (Béthune et al. 2025 show that
     about 1 % of replayed data holds the pre-training loss).

@@ -210,7 +210,6 @@ def judge(families: Sequence[FamilyResult]) -> tuple[bool, tuple[str, ...], tupl
         (
             "lower the adapter's scale: forgetting falls with its square while the gain hardly does above one half",
             "train fewer epochs, or at a half to a third of the learning rate",
-            "replay: mix 5-10 % general prompts with the base's own answers into the training rows",
         )
         if lost
         else ()

@@ -102,7 +102,7 @@ def replay_rows(
         plain = tuple(model.tokenizer.encode(texts[row.id]))
         held.append(replace(row, start=1))
         if len(plain) >= SHORTEST_PLAIN:
-            held.append(EncodedRow(f"{row.id} plain", row.source, plain[: len(row.ids)], 1))
+            held.append(EncodedRow(f"{row.id} plain", row.source, plain, 1))
     return held, problems
 
 
