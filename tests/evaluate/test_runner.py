@@ -11,7 +11,7 @@ import pytest
 
 from luthier.data import Example, Message, Source
 from luthier.errors import DiskFullError, ModelError, ScorerError, StoreError
-from luthier.evaluate import Record, Scored, make_scorer, measure
+from luthier.evaluate import Record, Scored, make_scorer, measure, measure_together
 from luthier.evaluate._scorers_python import PythonScorer
 from luthier.models import Answer, Request
 from luthier.spec import ExactScore
@@ -195,3 +195,18 @@ def test_no_cases_is_no_work() -> None:
 def test_a_record_can_be_saved() -> None:
     record = measure(Plain(Fake()), cases(1), EXACT, Memory())[0]
     assert record.as_dict()["score"] == Scored(1.0).value
+
+
+def test_several_systems_are_asked_together_and_what_they_share_once() -> None:
+    class Longer(Plain):
+        def request(self, messages: Sequence[Message]) -> Request:
+            return Request(tuple(messages), 16 if messages[0].content == "q0" else 17)
+
+    model, other, seen = Fake(), Fake(identity="fake-2", reply=lambda request: "no"), list[Record]()
+    found = measure_together(
+        [Plain(model), Longer(model), Plain(other)], cases(4), EXACT, Memory(), on_record=seen.append
+    )
+    assert sorted(model.asked) == ["q0", "q1", "q1", "q2", "q2", "q3", "q3"]
+    assert len(other.asked) == 4 and len(seen) == 12
+    assert [[r.score for r in records] for records in found] == [[1.0] * 4, [1.0] * 4, [0.0] * 4]
+    assert all([r.case for r in records] == [c.id for c in cases(4)] for records in found)

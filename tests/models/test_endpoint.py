@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from luthier.data import Message
-from luthier.errors import EndpointError, ModelError
+from luthier.errors import EndpointError, ModelError, TooLongError
 from luthier.models import Constraint, EndpointModel, Model, Request, load_model
 
 
@@ -130,6 +130,21 @@ def test_refusals_say_what_to_type(server, model, status, told, fix):
     assert told in str(caught.value) and fix in caught.value.fix and "request 0" in caught.value.what
     assert "secret-key" not in str(caught.value)
     assert len(server.seen) == (3 if status in (429, 503) else 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "no", "code": "context_length_exceeded"},
+        {"message": "no", "type": "exceed_context_size_error"},
+        {"message": "This model's maximum context length is 4096 tokens."},
+    ],
+)
+def test_a_prompt_beyond_the_context_is_told_apart(server, model, error):
+    server.reply = lambda body: (400, {"error": error})
+    with pytest.raises(TooLongError, match="request 0: a request does not fit") as caught:
+        list(model.answer(requests()))
+    assert "longer context" in caught.value.fix and len(server.seen) == 1
 
 
 def test_what_is_paid_for_is_given_out_before_the_error(server, model):

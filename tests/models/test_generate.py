@@ -349,7 +349,7 @@ def test_logprobs_are_those_of_the_whole_sequence(model, ask):
 
 
 def test_logprobs_of_a_sequence_whose_logits_do_not_fit(model, monkeypatch):
-    limited(monkeypatch, logits=4)
+    limited(monkeypatch, nodes=4)
     monkeypatch.setattr("luthier.models._score._CHUNK", 7)
     ids = [(31 * i) % 300 + 3 for i in range(40)]
     with torch.inference_mode():

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from luthier.models._plan import Item, Limits, plan, shared_by_all
 
-WIDE = Limits(rows=32, prefill=10_000, cache=100_000, logits=10_000)
+WIDE = Limits(rows=32, prefill=10_000, cache=100_000, nodes=10_000)
 
 
 def items(*prompts, **more):
@@ -65,11 +65,6 @@ def test_long_answers_favour_one_batch():
 def test_a_prompt_that_is_too_big_runs_alone():
     batches = plan(items([1] * 50, [2] * 5, [3] * 5, room=1), 0, Limits(8, 20, 20, 50))
     assert [len(b.rows) for b in batches if 0 in b.rows] == [1]
-
-
-def test_logits_bound_a_batch():
-    batches = plan(items(*[[i] * 10 for i in range(6)], own=5, logits=5), 0, Limits(8, 1000, 1000, 10))
-    assert [len(batch.rows) for batch in batches] == [2, 2, 2]
 
 
 def test_nothing_to_plan():

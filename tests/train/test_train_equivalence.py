@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luthier.train import Recipe
 from luthier.train._attention import PIECE, attending_to_trees, why_no_tree
 from luthier.train._course import Course
-from luthier.train._loss import batch_loss, divergence, label_likelihoods, label_logits, padded_batch, tree_batch
+from luthier.train._loss import batch_loss, batch_losses, held_logits, label_likelihoods, padded_batch, tree_batch
 from luthier.train._model import Trainee, load_body
 from luthier.train._rows import EncodedRow, encode_rows
 
@@ -190,26 +190,40 @@ def test_architectures_with_their_own_attention_are_known_not_to_fit(name):
     assert reason is not None and "own attention" in reason
 
 
-def test_divergence_and_its_gradient_are_those_of_the_probabilities(base, rows):
-    """KL(reference || model) summed over real tokens only, whatever the padding."""
-    held = [replace(row, start=1) for row in encode_rows(base, rows[:3], None)]
+@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("chunk", [5, 256])
+def test_divergence_and_its_gradient_are_those_of_the_probabilities(packing, chunk, base, rows, monkeypatch):
+    """KL(reference || model) summed over real tokens only, whatever the layout, beside rows that are learned."""
+    from luthier.train._setting import Setting
+
+    monkeypatch.setattr("luthier.train._loss.CHUNK", chunk)
+    setting = Setting("float32", "", packing, "")
+    encoded = encode_rows(base, rows[:5], None)
+    held = [replace(row, start=1, held=True) for row in encoded[:3]]
     held[1] = replace(held[1], ids=held[1].ids[:-4])
-    batch = padded_batch(held, base.device)
+    part = [encoded[3], *held, encoded[0], encoded[4]]  # one row is learned and held
     body = load_body(base, torch.float32)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in body.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
-        reference = label_logits(base.module, batch)
-    found = divergence(body, reference, batch)
-    wanted = torch.zeros(())
+    with torch.no_grad(), setting.attention(base.module):
+        reference = held_logits(base.module, setting.batch(held, base.device))
+    with setting.attention(body):
+        found = batch_losses(body, setting.batch(part, base.device), reference)
+    apart = torch.zeros(())
     for row in held:
         ids = torch.tensor([row.ids[:-1]])
         with torch.no_grad():
             p = base.module(input_ids=ids).logits[0].softmax(-1)
         q = body(input_ids=ids).logits[0].softmax(-1)
-        wanted = wanted + (p * (p / q).log()).sum()
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
-    weight = next(body.parameters())
-    gradients = [torch.autograd.grad(value, weight)[0] for value in (found, wanted)]
-    assert torch.allclose(*gradients, rtol=1e-3, atol=1e-5)
+        apart = apart + (p * (p / q).log()).sum()
+    learned = batch_loss(body, padded_batch([encoded[3], encoded[0], encoded[4]], base.device))
+    for got, wanted in zip(found, (learned, apart), strict=True):
+        assert got.item() == pytest.approx(wanted.item(), rel=1e-4)
+    weights = list(body.parameters())
+    for pull in (1.0, 0.3):
+        got = torch.autograd.grad(found[0] + pull * found[1], weights, retain_graph=True)
+        wanted = torch.autograd.grad(learned + pull * apart, weights, retain_graph=True)
+        for a, b in zip(got, wanted, strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))

@@ -5,8 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luthier.models import common_prefix
 from luthier.train._rows import EncodedRow
-from luthier.train._trie import common_prefix, micro_batches, pack, tree_tokens
+from luthier.train._trie import micro_batches, pack, tree_tokens
 
 
 def row(ids, start, name="r"):

@@ -9,8 +9,8 @@ from typing import Any
 from luthier.data import Example
 from luthier.decide._bench import Bench
 from luthier.decide._system import System
-from luthier.errors import ModelError, TooLongError
-from luthier.evaluate import measure
+from luthier.errors import TooLongError
+from luthier.evaluate import measure_together
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,20 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
     prompts do not fit the model's context is dropped, and said to be.
     """
     cases = bench.development
-    first = cases[: _first_round(len(cases))]
     table: list[dict[str, Any]] = []
-    field: list[tuple[float, Candidate]] = []
-    for candidate in candidates:
-        score = _score(candidate, first, bench, table)
-        if score is not None:
-            field.append((score, candidate))
+    field = _scores(candidates, cases[: _first_round(len(cases))], bench, table)
     if not field:
         reasons = "; ".join(f"{row['candidate']}: {row['dropped']}" for row in table)
-        raise ModelError(
-            f"no variant of {candidates[0].system.setup.method} can be run on {bench.base.name}",
+        raise TooLongError(
+            f"no variant of {candidates[0].system.setup.method} fits {bench.base.name}",
             why=reasons,
             fix="take a base with a longer context, or leave the method out: decide.methods in luthier.yaml",
         )
     # sorted() is stable: among equals the cheaper stays ahead
-    ahead = sorted(field, key=lambda item: -item[0])[: _halved(len(field))]
-    final = [(s, c) for s, c in field if any(c is kept for _, kept in ahead)]
+    kept = sorted(range(len(field)), key=lambda i: -field[i][0])[: _halved(len(field))]
+    final = [field[i] for i in sorted(kept)]
     if len(final) > 1:
-        final = [(s, c) for c in (c for _, c in final) if (s := _score(c, cases, bench, table)) is not None]
+        final = _scores([candidate for _, candidate in final], cases, bench, table) or final
     best = max(final, key=lambda item: item[0])[1]
     return Prepared(best.system, {"chosen": best.label, "development": table})
 
@@ -74,22 +69,30 @@ def _halved(candidates: int) -> int:
     return (candidates + 1) // 2
 
 
-def _score(candidate: Candidate, cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]) -> float | None:
-    """Mean development score of a candidate; None when it does not fit the model."""
-    stage = f"choosing {candidate.system.setup.method}: {candidate.label}"
-    done = 0
+def _scores(
+    candidates: Sequence[Candidate], cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]
+) -> list[tuple[float, Candidate]]:
+    """Mean development scores of those candidates that fit the model, in their order. All are asked together."""
+    stage = f"choosing {candidates[0].system.setup.method}"
+    total, done = len(candidates) * len(cases), 0
+    what = candidates[0].label if len(candidates) == 1 else f"{len(candidates)} variants on {len(cases)} cases"
 
     def count(_: object) -> None:
         nonlocal done
         done += 1
-        bench.progress(stage, done, len(cases), "development cases")
+        bench.progress(stage, done, total, what)
 
-    bench.progress(stage, 0, len(cases), "development cases")
+    bench.progress(stage, 0, total, what)
     try:
-        records = measure(candidate.system, cases, bench.scorer, bench.store, on_record=count)
+        found = measure_together([c.system for c in candidates], cases, bench.scorer, bench.store, on_record=count)
     except TooLongError as error:
-        table.append({"candidate": candidate.label, "cases": 0, "score": None, "dropped": error.what})
-        return None
-    score = sum(r.score for r in records) / len(records)
-    table.append({"candidate": candidate.label, "cases": len(records), "score": score})
-    return score
+        if len(candidates) > 1:  # which of them is too long is found out one by one
+            return [pair for candidate in candidates for pair in _scores([candidate], cases, bench, table)]
+        table.append({"candidate": candidates[0].label, "cases": 0, "score": None, "dropped": error.what})
+        return []
+    means = [sum(r.score for r in records) / len(records) for records in found]
+    table += [
+        {"candidate": candidate.label, "cases": len(cases), "score": mean}
+        for candidate, mean in zip(candidates, means, strict=True)
+    ]
+    return list(zip(means, candidates, strict=True))

@@ -15,6 +15,7 @@ from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
 from luthier.decide._tuning import tuned
+from luthier.errors import TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.models import LocalModel
 from luthier.spec import MethodName, Task
@@ -74,22 +75,35 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         bench: task, cases, scorer, base and store.
         how: how far to go.
         findings: codes of data findings that block.
+
+    A rung that does not fit the model's context is left out, and the evidence says so.
+
+    Raises:
+        TooLongError: no rung fits.
     """
     planned = planned_rungs(bench)
     openings = bench.store.open_test(bench.split.hash, _ladder_hash(bench, planned))
     prepared: dict[str, Prepared] = {}
     records: dict[str, tuple[Record, ...]] = {}
     rungs: list[RungEvidence] = []
-    settled = False
+    settled, too_long = False, None
     for method in planned:
         reason = _why_not(method, settled, how)
         if reason:
             rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=reason))
             continue
-        prepared[method] = _prepare(method, bench, prepared)
-        records[method] = _measure(method, prepared[method].system, bench, len(planned), how.everything)
-        rungs.append(_evidence(method, prepared[method], records[method], bench))
+        try:
+            found = _prepare(method, bench, prepared)
+            records[method] = _measure(method, found.system, bench, len(planned), how.everything)
+        except TooLongError as error:
+            too_long = error
+            rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=error.what))
+            continue
+        prepared[method] = found
+        rungs.append(_evidence(method, found, records[method], bench))
         settled = settled or _meets(records[method], bench, len(planned))
+    if too_long is not None and not records:
+        raise too_long
     evidence = Evidence(
         cases=tuple(case.id for case in bench.test),
         groups=tuple(bench.groups[case.id] for case in bench.test),

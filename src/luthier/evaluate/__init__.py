@@ -5,7 +5,7 @@ from luthier.evaluate._battery_items import replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._records import Record, Scored
-from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure
+from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure, measure_together
 from luthier.evaluate._scorers import Scorer, make_scorer
 from luthier.evaluate._scorers_text import last_number, squad_tokens
 from luthier.evaluate._statistics import (
@@ -76,6 +76,7 @@ __all__ = [
     "mean_p",
     "measure",
     "measure_capability",
+    "measure_together",
     "mid_p_mcnemar",
     "more_cases",
     "more_pairs",

@@ -60,42 +60,72 @@ def measure(
 ) -> list[Record]:
     """Answer and score the cases; the records stand in the order of the cases.
 
+    See `measure_together`, of which this is the case of one system.
+    """
+    [records] = measure_together([answerer], cases, scorer, store, on_record=on_record, prices=prices)
+    return records
+
+
+def measure_together(
+    answerers: Sequence[Answerer],
+    cases: Sequence[Example],
+    scorer: Scorer,
+    store: AnswerStore,
+    *,
+    on_record: Callable[[Record], None] | None = None,
+    prices: Path | None = None,
+) -> list[list[Record]]:
+    """Answer and score the same cases with several systems; what their models are asked goes out together.
+
+    A local model runs many prompts in one pass for little more than the price of one, so variants that are compared on
+    a few cases cost less side by side. The records of each system stand in the order of the cases.
+
     An answer that the store knows is not asked for again, so an interrupted run goes on where it stopped; scores are
     computed afresh each time, so a changed scorer needs no new answers.
 
     Args:
-        answerer: the system to measure.
-        cases: what it is asked.
+        answerers: the systems to measure.
+        cases: what each is asked.
         scorer: how answers are scored.
         store: where answers are kept, by a hash of the model and the request.
-        on_record: called once per case, as soon as it is scored.
+        on_record: called once per system and case, as soon as it is scored.
         prices: the user's price sheet; the shipped one where None.
 
     Raises:
-        ModelError: the model failed, or did not answer every request.
+        TooLongError: a request does not fit its model's context.
+        ModelError: a model failed, or did not answer every request.
         ScorerError: a user's scorer failed; it names the case. Answers so far are kept.
         StoreError: answers cannot be read or kept.
     """
-    requests = [answerer.request(case.messages) for case in cases]
-    keys = [answer_key(answerer.model, request) for request in requests]
-    price = price_of(answerer.model.name, prices)
-    places: dict[str, list[int]] = {}
-    for index, key in enumerate(keys):
-        places.setdefault(key, []).append(index)
-    records: dict[int, Record] = {}
+    requests: dict[str, tuple[Model, Request]] = {}
+    places: dict[str, list[tuple[int, int]]] = {}  # answer key -> (system, case)
+    for system, answerer in enumerate(answerers):
+        for index, case in enumerate(cases):
+            request = answerer.request(case.messages)
+            key = answer_key(answerer.model, request)
+            requests.setdefault(key, (answerer.model, request))
+            places.setdefault(key, []).append((system, index))
+    costs = [price_of(answerer.model.name, prices) for answerer in answerers]
+    records: dict[tuple[int, int], Record] = {}
 
     def score(key: str, answer: Answer) -> None:
-        for index in places[key]:
-            records[index] = _record(cases[index], answer, scorer, price)
+        for system, index in places[key]:
+            records[system, index] = _record(cases[index], answer, scorer, costs[system])
             if on_record is not None:
-                on_record(records[index])
+                on_record(records[system, index])
 
     known = {key: _answer_from(value) for key, value in store.get_answers(list(places)).items()}
     for key, answer in known.items():
         score(key, answer)
-    missing = {key: requests[where[0]] for key, where in places.items() if key not in known}
-    _ask(answerer.model, missing, store, score)
-    return [records[index] for index in range(len(cases))]
+    missing: dict[str, dict[str, Request]] = {}
+    models: dict[str, Model] = {}
+    for key, (model, request) in requests.items():
+        if key not in known:
+            models.setdefault(model.identity, model)
+            missing.setdefault(model.identity, {})[key] = request
+    for identity, asked in missing.items():
+        _ask(models[identity], asked, store, score)
+    return [[records[system, index] for index in range(len(cases))] for system in range(len(answerers))]
 
 
 def answer_key(model: Model, request: Request) -> str:
@@ -107,8 +137,6 @@ def _ask(
     model: Model, missing: Mapping[str, Request], store: AnswerStore, score: Callable[[str, Answer], None]
 ) -> None:
     """Ask the model and keep each answer soon after it came, whatever happens next."""
-    if not missing:
-        return
     keys = list(missing)
     waiting: dict[str, dict[str, Any]] = {}
     answered: set[str] = set()

@@ -15,6 +15,7 @@ from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
 from luthier.models._scripted import ScriptedModel
+from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
 if TYPE_CHECKING:
     from luthier.models._local import LocalModel
@@ -23,17 +24,22 @@ __all__ = [
     "Answer",
     "Constraint",
     "EndpointModel",
+    "Integers",
     "LocalModel",
     "Model",
     "Price",
     "RenderedExample",
     "Request",
     "ScriptedModel",
+    "Trie",
     "adapter_hash",
+    "common_prefix",
     "cost_of",
     "default_cache",
+    "divide",
     "end_of_turn",
     "folder_hash",
+    "lay_down",
     "load_folder",
     "load_model",
     "price_of",
@@ -41,6 +47,7 @@ __all__ = [
     "render_example",
     "render_prompt",
     "stop_ids",
+    "tree_size",
 ]
 
 

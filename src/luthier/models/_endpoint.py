@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError
 
 from luthier.data import Message, content_hash
-from luthier.errors import EndpointError, ModelError
+from luthier.errors import EndpointError, ModelError, TooLongError
 from luthier.models._base import Answer, Constraint, Request
 
 CONCURRENT = 8
@@ -62,13 +62,14 @@ class EndpointModel:
         out, and then the error is raised. `seconds` is the time of a request alone, retries included.
 
         Raises:
+            TooLongError: a request does not fit the model's context.
             EndpointError: refused, failed, or answered garbage after all retries.
         """
         # Threads, not an event loop: this runs inside notebooks and servers, which have a loop of their own.
         pool = ThreadPoolExecutor(max_workers=CONCURRENT, thread_name_prefix="luthier-endpoint")
         waiting: dict[Future[Answer], int] = {}
         todo = iter(enumerate(requests))
-        failure: tuple[int, EndpointError] | None = None
+        failure: tuple[int, ModelError] | None = None
         try:
             while True:
                 while failure is None and len(waiting) < CONCURRENT and (entry := next(todo, None)) is not None:
@@ -81,14 +82,14 @@ class EndpointModel:
                     error = future.exception()
                     if error is None:
                         yield index, future.result()
-                    elif isinstance(error, EndpointError):
+                    elif isinstance(error, EndpointError | TooLongError):
                         failure = failure or (index, error)
                     else:
                         raise error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
-            raise EndpointError(
+            raise type(failure[1])(
                 f"request {failure[0]}: {failure[1].what}", why=failure[1].why, fix=failure[1].fix
             ) from failure[1]
 
@@ -162,7 +163,7 @@ class EndpointModel:
                 )
             return self._client
 
-    def _failed(self, error: Exception) -> EndpointError:
+    def _failed(self, error: Exception) -> ModelError:
         import openai
 
         told = str(getattr(error, "message", "") or error).strip()
@@ -175,6 +176,11 @@ class EndpointModel:
             return EndpointError(
                 f"{self.name} was not found: {told}",
                 fix="check the address (it usually ends in /v1) and the model's name after `#`",
+            )
+        if _is_too_long(error, told):
+            return TooLongError(
+                f"a request does not fit {self.name}: {told}",
+                fix="shorten the prompt, lower max_answer_tokens, or choose a model with a longer context",
             )
         if isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
             return EndpointError(
@@ -267,6 +273,14 @@ def _unwrapped(text: str) -> str:
         return text
     found = value.get("answer") if isinstance(value, dict) else None
     return found if isinstance(found, str) else text
+
+
+def _is_too_long(error: Exception, told: str) -> bool:
+    """Whether a server says that the prompt exceeds its context: OpenAI and llama.cpp by code, vLLM in words."""
+    named = {str(getattr(error, "code", "")), str(getattr(error, "type", ""))}
+    return bool(named & {"context_length_exceeded", "exceed_context_size_error"}) or (
+        getattr(error, "status_code", None) == 400 and "maximum context length" in told.lower()
+    )
 
 
 def _may_see_key(address: str) -> bool:

@@ -21,6 +21,7 @@ from luthier.models._prefix import ATTENTION, NotShareableError, Rows, attending
 _PLAIN = frozenset({"sdpa", "eager", "flash_attention_2", "flash_attention_3"})
 _CACHE_BYTES = 2 * 2**30  # of keys and values on a CPU; on a GPU half of what is free
 _LOGIT_BYTES = 256 * 2**20
+_NODES = {"cpu": 256, "cuda": 2048}  # of a tree: its attention is quadratic, and a processor is busy with few
 _PREFILL = 8192  # tokens of one pass over the rows' own tokens
 
 
@@ -107,7 +108,7 @@ class Engine:
             rows=128 if on_gpu else 32,
             prefill=_PREFILL,
             cache=max(1, room // token),
-            logits=max(1, _LOGIT_BYTES // (4 * self.vocabulary)),
+            nodes=max(1, min(_NODES.get(self.device.type, 256), _LOGIT_BYTES // (4 * self.vocabulary))),
         )
 
     @contextmanager
@@ -130,7 +131,7 @@ class Engine:
             prefix = extend(self.core, None, ids[:5], self.device)
         try:
             with self.running(shared=True):
-                got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill(1)[:, -1]
+                got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill()
         except NotShareableError:
             return False
         exact = self.core.dtype in (torch.float32, torch.float64)

@@ -109,7 +109,7 @@ def _decode(
     own = [job.prompt[batch.prefix :] for job in jobs]
     rows = Rows(engine.core, prefix, own, max(job.max_tokens for job in jobs), engine.device)
     places = list(range(len(jobs)))  # which job each row of the cache belongs to
-    logits = rows.prefill(1)[:, -1]
+    logits = rows.prefill()
     while True:
         tokens = _choose(logits, [jobs[i].matcher if results[i].finish is None else None for i in places])
         is_open = [results[i] for i in places if results[i].finish is None]

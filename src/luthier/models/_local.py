@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.data import Message, content_hash
-from luthier.errors import ModelError, Problem
+from luthier.errors import ModelError, Problem, TooLongError
 from luthier.models._base import Answer, Request
 from luthier.models._constrain import Grammars, Matcher
 from luthier.models._engine import Engine
@@ -112,8 +112,8 @@ class LocalModel:
         `completion_tokens` counts the token that ended the answer; `seconds` is the request's share of wall time.
 
         Raises:
-            ModelError: before anything is computed, when a prompt is too long (each such request is named with its
-                tokens), the template refuses a conversation, or a constraint cannot be compiled.
+            TooLongError: before anything is computed, when a prompt is too long; each is named with its tokens.
+            ModelError: also before, when the template refuses a conversation or a constraint cannot be compiled.
         """
         jobs = self._jobs(requests)
         for batch in generate(self._engine, jobs):
@@ -188,7 +188,7 @@ class LocalModel:
             if len(prompt) + request.max_tokens > self.max_length
         ]
         if problems:
-            raise ModelError(
+            raise TooLongError(
                 f"{len(problems)} request(s) do not fit {self.name}, which takes {self.max_length} tokens",
                 why="prompt and answer together must fit the positions that the model was trained on",
                 fix="shorten the prompt (fewer demonstrations, fewer or smaller documents), lower max_answer_tokens, "

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-from numpy.typing import NDArray
+from luthier.models._trie import common_prefix
 
 # Costs in units of one more token in a forward pass. A pass costs this much before its first token: the weights have
 # to be read from memory (measured on 2 CPU cores, SmolLM2-135M: 0.075 s a pass, 0.0045 s a token).
@@ -24,23 +23,21 @@ class Item:
         ids: its tokens.
         own: tokens at its end that may not be shared (at least one: somebody has to see the last token's logits).
         room: most tokens that will be added to it.
-        logits: positions whose logits are wanted.
     """
 
     ids: tuple[int, ...]
     own: int = 1
     room: int = 0
-    logits: int = 1
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one batch may take: rows, tokens of one prefill, tokens in the key-value cache, positions with logits."""
+    """What one pass may take: rows, tokens of one prefill, tokens in the key-value cache, nodes of a tree."""
 
     rows: int
     prefill: int
     cache: int
-    logits: int
+    nodes: int
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ def shared_by_all(items: Sequence[Item]) -> int:
     """Length of the beginning that all sequences share, 0 where it is not worth keeping from batch to batch."""
     if len(items) < 2:
         return 0
-    arrays = [_array(item) for item in items]
-    alike = min(_common(arrays[0], other) for other in arrays[1:])
+    first = items[0].ids
+    alike = min(common_prefix(first, other.ids) for other in items[1:])
     alike = min(alike, min(len(item.ids) - item.own for item in items))
     return alike if alike >= WORTH_SHARING else 0
 
@@ -76,9 +73,8 @@ def plan(items: Sequence[Item], shared: int, limits: Limits) -> list[Batch]:
 
 def _cut(order: Sequence[int], items: Sequence[Item], shared: int, limits: Limits) -> tuple[float, list[Batch]]:
     """Cheapest way to cut an order into runs, by dynamic programming over the end of the last run."""
-    arrays = [_array(items[i]) for i in order]
     # What a run shares is the least of what its neighbours share.
-    alike = [_common(a, b) for a, b in pairwise(arrays)]
+    alike = [common_prefix(items[a].ids, items[b].ids) for a, b in pairwise(order)]
     best: list[tuple[float, int, int]] = [(0.0, 0, 0)]  # cost so far, start of the last run, its prefix
     for end in range(1, len(order) + 1):
         options: list[tuple[float, int, int]] = []
@@ -105,13 +101,13 @@ class _Run:
 
     def __init__(self, item: Item) -> None:
         self.rows, self.alike = 1, len(item.ids) - item.own
-        self.longest, self.room, self.logits = len(item.ids), item.room, item.logits
+        self.longest, self.room = len(item.ids), item.room
 
     def add(self, item: Item, alike: int) -> None:
         self.rows += 1
         self.alike = min(self.alike, alike, len(item.ids) - item.own)
         self.longest = max(self.longest, len(item.ids))
-        self.room, self.logits = max(self.room, item.room), max(self.logits, item.logits)
+        self.room = max(self.room, item.room)
 
     def prefix(self, shared: int) -> int:
         """The common beginning, where computing it once saves more than its extra pass costs."""
@@ -123,19 +119,8 @@ class _Run:
             self.rows <= limits.rows
             and self.rows * own <= limits.prefill
             and prefix + self.rows * (own + self.room) <= limits.cache
-            and self.rows * self.logits <= limits.logits
         )
 
     def cost(self, prefix: int, shared: int) -> float:
         first = prefix - shared + PASS if prefix > shared else 0
         return first + self.rows * (self.longest - prefix) + PASS + min(self.room, EXPECTED_STEPS) * (PASS + self.rows)
-
-
-def _array(item: Item) -> NDArray[np.int64]:
-    return np.asarray(item.ids, dtype=np.int64)
-
-
-def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
-    n = min(len(a), len(b))
-    differs = np.flatnonzero(a[:n] != b[:n])
-    return int(differs[0]) if len(differs) else n

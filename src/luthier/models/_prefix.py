@@ -19,6 +19,8 @@ from torch import Tensor
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
+from luthier.models._trie import Trie
+
 ATTENTION = "luthier_shared_prefix"
 _SCORES = 2**24  # attention scores held at once, so that a long prefill does not fill the memory (64 MiB in fp32)
 
@@ -27,7 +29,7 @@ class NotShareableError(Exception):
     """What this architecture keeps in its cache is not what its attention looks at (compressed keys and values)."""
 
 
-KeyValues = list[tuple[Tensor, Tensor]]  # per layer, [1, key-value heads, tokens, width] each
+KeyValues = list[tuple[Tensor, Tensor]]  # per layer, [1, key-value heads, tokens, width] each (in use: without the 1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Rows:
     ) -> None:
         self._core, self._own, self._device = core, own, device
         self._before = 0 if prefix is None else prefix.length
-        self._shared = None if prefix is None else [(k[0].contiguous(), v[0].contiguous()) for k, v in prefix.layers]
+        self._shared = None if prefix is None else _contiguous(prefix)
         self._width = max(len(ids) for ids in own)
         self._pads = torch.tensor([self._width - len(ids) for ids in own], device=device)
         self._cache = _RoomyCache(self._width + room)
@@ -76,8 +78,8 @@ class Rows:
         self._mask = _additive(columns[None, :] >= self._pads[:, None], core.dtype)
         self._steps = 0
 
-    def prefill(self, keep: int) -> Tensor:
-        """Logits of the last `keep` columns after the rows' own tokens, [rows, keep, vocabulary] float32."""
+    def prefill(self) -> Tensor:
+        """Logits after each row's own tokens, [rows, vocabulary] float32."""
         tokens = torch.zeros(len(self._own), self._width, dtype=torch.long, device=self._device)
         for row, ids in enumerate(self._own):
             tokens[row, self._width - len(ids) :] = torch.tensor(list(ids), device=self._device)
@@ -88,14 +90,14 @@ class Rows:
         padding = columns[None, :, None] < self._pads[:, None, None]
         mask = _additive((causal & (real | padding))[:, None], self._core.dtype)
         positions = (self._before + columns[None, :] - self._pads[:, None]).clamp(min=0)
-        return self._forward(tokens, positions, mask, keep)
+        return self._forward(tokens, positions, mask)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Adds one token to each row; gives the logits after it, [rows, vocabulary] float32."""
         column = self._width + self._steps
         self._steps += 1
         positions = (self._before + column - self._pads)[:, None]
-        return self._forward(tokens[:, None], positions, self._mask[:, None, None, : column + 1], 1)[:, -1]
+        return self._forward(tokens[:, None], positions, self._mask[:, None, None, : column + 1])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all rows but these."""
@@ -103,18 +105,47 @@ class Rows:
         self._pads, self._mask = self._pads[index], self._mask[index]
         self._cache.batch_select_indices(index)
 
-    def _forward(self, tokens: Tensor, positions: Tensor, mask: Tensor, keep: int) -> Tensor:
+    def _forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         out = self._core(
             input_ids=tokens,
             position_ids=positions,
             attention_mask=mask,
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=keep,
+            logits_to_keep=1,
             shared_prefix=self._shared,
         )
-        logits: Tensor = out.logits
+        logits: Tensor = out.logits[:, -1]
         return logits.float()
+
+
+def tree_logits(core: Any, prefix: Prefix | None, trie: Trie, kept: Tensor, device: torch.device) -> Tensor:
+    """Logits at nodes of a tree that stands behind one prefix, [kept, vocabulary] float32, in one pass.
+
+    The tree is one row whose mask lets each node see the nodes on its path.
+
+    Args:
+        core: a causal language model of transformers, in evaluation mode, under `attending`.
+        prefix: what all sequences begin with; None for nothing.
+        trie: the sequences behind it.
+        kept: indices of the nodes whose logits are wanted.
+        device: where the model is.
+    """
+    before, shared = (0, None) if prefix is None else (prefix.length, _contiguous(prefix))
+    mask = _additive(torch.from_numpy(trie.ancestors()).to(device), core.dtype)
+    logits: Tensor = core(
+        input_ids=torch.from_numpy(trie.ids).to(device)[None],
+        position_ids=torch.from_numpy(trie.depths + before).to(device)[None],
+        attention_mask=mask[None, None],
+        use_cache=False,
+        logits_to_keep=kept,
+        shared_prefix=shared,
+    ).logits[0]
+    return logits.float()
+
+
+def _contiguous(prefix: Prefix) -> KeyValues:
+    return [(keys[0].contiguous(), values[0].contiguous()) for keys, values in prefix.layers]
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from luthier.models._engine import Batching, Engine
-from luthier.models._plan import Item, plan, shared_by_all
-from luthier.models._prefix import Prefix, Rows, extend
+from luthier.models._plan import Item, shared_by_all
+from luthier.models._prefix import Prefix, extend, tree_logits
+from luthier.models._trie import divide, lay_down
 
 _CHUNK = 512  # tokens of a long sequence that run at once
 
@@ -21,39 +22,52 @@ def token_logprobs(
     engine: Engine, sequences: Sequence[Sequence[int]], starts: Sequence[int]
 ) -> list[NDArray[np.float32]]:
     """Natural log-probability of each token from `start` on, given all before it; one array per sequence."""
-    items = [
-        Item(tuple(s), own=len(s) - start + 1, logits=len(s) - start + 1)
-        for s, start in zip(sequences, starts, strict=True)
-    ]
-    limits = engine.limits()
-    found: dict[int, NDArray[np.float32]] = {}
-    near = [i for i, item in enumerate(items) if engine.may_share(len(item.ids)) and item.logits <= limits.logits]
-    shared = shared_by_all([items[i] for i in near])
-    common: Prefix | None = None
-    for batch in plan([items[i] for i in near], shared, limits):
-        rows = [near[place] for place in batch.rows]
-        ids = items[rows[0]].ids
+    found = [np.zeros(0, dtype=np.float32) for _ in sequences]
+    wanted = [i for i, ids in enumerate(sequences) if starts[i] < len(ids)]
+    most = engine.limits().nodes
+    near = [i for i in wanted if engine.may_share(len(sequences[i])) and len(sequences[i]) - starts[i] <= most]
+    items = [Item(tuple(sequences[i]), own=len(sequences[i]) - starts[i] + 1) for i in near]
+    shared = shared_by_all(items)
+    prefix: Prefix | None = None
+    if shared:
         with engine.running(shared=False):
-            if common is None and shared:
-                common = extend(engine.core, None, ids[:shared], engine.device)
-            further = ids[shared : batch.prefix]
-            prefix = extend(engine.core, common, further, engine.device) if further else common
-        with engine.running(shared=True):
-            own = [items[i].ids[batch.prefix :] for i in rows]
-            keep = max(items[i].logits for i in rows)
-            logits = Rows(engine.core, prefix, own, 0, engine.device).prefill(keep)
-            for row, i in enumerate(rows):
-                wanted = items[i].ids[starts[i] :]
-                found[i] = _of_tokens(logits[row, keep - len(wanted) - 1 : -1], wanted)
-    for i in sorted(set(range(len(items))) - set(found)):
-        found[i] = _of_long(engine, items[i].ids, starts[i])
-    return [found[i] for i in range(len(items))]
+            prefix = extend(engine.core, None, items[0].ids[:shared], engine.device)
+    runs = [item.ids[shared:-1] for item in items]  # nothing is predicted from the last token
+    for part in divide(runs, most):
+        firsts = [starts[near[place]] - 1 - shared for place in part]
+        targets = [items[place].ids[shared + first + 1 :] for place, first in zip(part, firsts, strict=True)]
+        parts = _of_tree(engine, prefix, [runs[place] for place in part], firsts, targets)
+        for place, logprobs in zip(part, parts, strict=True):
+            found[near[place]] = logprobs
+    for i in sorted(set(wanted) - set(near)):
+        found[i] = _of_long(engine, sequences[i], starts[i])
+    return found
 
 
 def next_token_logprobs(engine: Engine, sequence: Sequence[int]) -> NDArray[np.float32]:
     """Natural log-probabilities of the whole vocabulary after each token of the sequence, [tokens, vocabulary]."""
     with engine.running(shared=False):
         return np.concatenate([logits.log_softmax(dim=-1).cpu().numpy() for logits in _walk(engine, sequence)])
+
+
+def _of_tree(
+    engine: Engine,
+    prefix: Prefix | None,
+    runs: Sequence[tuple[int, ...]],
+    firsts: Sequence[int],
+    targets: Sequence[Sequence[int]],
+) -> list[NDArray[np.float32]]:
+    """Log-probabilities of each run's targets; the first of them follows token `first` of the run."""
+    trie = lay_down(runs)
+    nodes = [path[first:] for path, first in zip(trie.paths, firsts, strict=True)]
+    kept, places = np.unique(np.concatenate(nodes), return_inverse=True)
+    with engine.running(shared=True):
+        logits = tree_logits(
+            engine.core, prefix, trie, torch.from_numpy(kept).to(engine.device), engine.device
+        ).log_softmax(dim=-1)
+        at = torch.from_numpy(places).to(engine.device), torch.tensor(np.concatenate(targets), device=engine.device)
+        flat: NDArray[np.float32] = logits[at].cpu().numpy()
+    return np.split(flat, np.cumsum([len(part) for part in nodes])[:-1])
 
 
 def _of_long(engine: Engine, ids: Sequence[int], start: int) -> NDArray[np.float32]:

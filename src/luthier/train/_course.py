@@ -46,16 +46,18 @@ class Course:
         ]
 
     def micro_batches(self, step: int, packing: str) -> list[list[EncodedRow]]:
-        """The rows of a step in parts that fit into memory."""
+        """The rows of a step, replay rows among them, in parts that fit into memory."""
         budget = self._recipe.tokens_per_micro_batch
-        batch = self.batch(step)
-        return micro_batches(batch, budget) if packing == "tree" else _padded_parts(batch, budget)
+        batch, replay = self.batch(step), self.replay(step)
+        if packing == "tree":
+            return micro_batches([*batch, *replay], budget)
+        # Padded rows share the columns whose logits are made; those of held rows are all of them.
+        return [*_padded_parts(batch, budget), *_padded_parts(replay, budget)]
 
     def tokens(self, packing: str) -> int:
         """Tokens that all steps will run in a packing; the first 50 steps stand for the rest where there are more."""
         sampled = min(self.steps, 50)
         counts = [_tokens(part, packing) for s in range(sampled) for part in self.micro_batches(s, packing)]
-        counts += [_tokens(again, "padded") for s in range(sampled) if (again := self.replay(s))]
         return round(sum(counts) * self.steps / sampled)
 
     def row_tokens(self) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from luthier.models import LocalModel
 from luthier.train._course import Course
-from luthier.train._loss import MicroBatch, batch_loss
+from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
@@ -50,16 +50,16 @@ def estimate(
     course = Course(encoded, again, recipe)
     setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype))
     trainee = Trainee(load_body(base, setting.dtype), recipe)
-    batch = setting.batch(_largest(course, setting), trainee.device)
-    _run(trainee, setting, batch)  # the first pass pays for allocations and kernels
-    seconds, activations = _run(trainee, setting, batch)
+    largest = _largest(course, setting)
+    _run(base, trainee, setting, largest)  # the first pass pays for allocations and kernels
+    seconds, activations, run = _run(base, trainee, setting, largest)
     tokens = course.tokens(setting.packing)
     return Estimate(
         tokens=tokens,
         row_tokens=course.row_tokens(),
         steps=course.steps,
         evaluations=math.ceil(course.steps / recipe.evaluate_every),
-        seconds=tokens * seconds / batch.tokens,
+        seconds=tokens * seconds / run,
         bytes=_fixed_bytes(trainee) + activations,
         setting=setting,
     )
@@ -71,8 +71,8 @@ def _largest(course: Course, setting: Setting) -> list[EncodedRow]:
     return max(parts, key=lambda part: sum(len(row.ids) for row in part))
 
 
-def _run(trainee: Trainee, setting: Setting, batch: MicroBatch) -> tuple[float, int]:
-    """Seconds of one forward and backward pass, and bytes that the forward pass keeps for the backward pass."""
+def _run(base: LocalModel, trainee: Trainee, setting: Setting, rows: Sequence[EncodedRow]) -> tuple[float, int, int]:
+    """Seconds of one forward and backward pass, bytes that it keeps for the backward pass, and tokens that it runs."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -81,15 +81,17 @@ def _run(trainee: Trainee, setting: Setting, batch: MicroBatch) -> tuple[float, 
         return tensor
 
     began = time.perf_counter()
+    batch = setting.batch(rows, trainee.device)
+    reference = setting.reference(trainee, base, rows)
     with setting.attention(trainee.body), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = batch_loss(trainee.module, batch)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+        learned, held = batch_losses(trainee.module, batch, reference)
+    (learned + held).backward()  # type: ignore[no-untyped-call]  # torch's stubs
     trainee.collect_gradients()
     if trainee.device.type == "cuda":
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     weights = {parameter.untyped_storage().data_ptr() for parameter in trainee.module.parameters()}
-    return seconds, sum(size for place, size in kept.items() if place not in weights)
+    return seconds, sum(size for place, size in kept.items() if place not in weights), batch.tokens
 
 
 def _fixed_bytes(trainee: Trainee) -> int:

@@ -35,14 +35,14 @@ from luthier.train._checkpoint import (
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._interrupt import Interruption
-from luthier.train._loss import batch_loss, divergence, label_logits, padded_batch
+from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
 
-ENGINE_VERSION = 2  # raise it when the same inputs give other weights
+ENGINE_VERSION = 3  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
 EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
 RECENT = 20  # steps that speeds are averaged over
@@ -107,14 +107,6 @@ class _Hooks:
     score: Score
     progress: Callable[[TrainProgress], None]
     checkpoint_seconds: float
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What it took to hold the model to its base: divergence in nats a token (None without replay), and tokens."""
-
-    drift: float | None
-    tokens: int
 
 
 class _Run:
@@ -193,41 +185,32 @@ class _Run:
         began = time.perf_counter()
         step, trainee = self.state.step, self.trainee
         parts = self.course.micro_batches(step, self.setting.packing)
-        rows = [row for part in parts for row in part]
-        labels = sum(row.labels for row in rows)
+        learned = [row for part in parts for row in part if not row.held]
+        labels = sum(row.labels for row in learned)
+        held = sum(row.labels for part in parts for row in part if row.held)
         trainee.forget_gradients()
-        loss, tokens, row_tokens = 0.0, 0, 0
+        loss, drift, tokens, row_tokens = 0.0, 0.0, 0, 0
         for part in parts:
             batch = self.setting.batch(part, trainee.device)
+            reference = self.setting.reference(trainee, self.base, part)
             with self.setting.attention(trainee.body):
-                share = batch_loss(trainee.module, batch) / labels
-            share.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+                wanted, away = batch_losses(trainee.module, batch, reference)
+            wanted, away = wanted / labels, away / max(held, 1)
+            (wanted + self.recipe.replay_weight * away).backward()  # type: ignore[no-untyped-call]  # torch's stubs
             trainee.collect_gradients()
-            loss, tokens, row_tokens = loss + share.item(), tokens + batch.tokens, row_tokens + batch.row_tokens
-        held = self._hold(self.course.replay(step))
+            loss, drift = loss + wanted.item(), drift + away.item()
+            tokens, row_tokens = tokens + batch.tokens, row_tokens + batch.row_tokens
         norm = float(torch.nn.utils.clip_grad_norm_(trainee.masters.values(), self.recipe.clip))
-        self._check(loss, norm, rows)
+        self._check(loss, norm, learned)
         rate = self.recipe.rate(step, self.course.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         trainee.publish()
         seconds = time.perf_counter() - began
-        tokens, row_tokens = tokens + held.tokens, row_tokens + held.tokens
-        point = CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds, drift=held.drift)
+        kept = drift if held else None
+        point = CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds, drift=kept)
         self.state = self.state.after_step(point)
-
-    def _hold(self, rows: Sequence[EncodedRow]) -> _Held:
-        """Add the gradient of the divergence from the base on replay rows (mean over their tokens)."""
-        if not rows:
-            return _Held(None, 0)
-        batch = padded_batch(rows, self.trainee.device)
-        with self.trainee.untrained(self.base) as untrained:
-            reference = label_logits(untrained, batch)
-        drift = divergence(self.trainee.module, reference, batch) / len(batch.nodes)
-        (self.recipe.replay_weight * drift).backward()  # type: ignore[no-untyped-call]  # torch's stubs
-        self.trainee.collect_gradients()
-        return _Held(drift.item(), batch.row_tokens)
 
     def _check(self, loss: float, norm: float, rows: Sequence[EncodedRow]) -> None:
         first = not self.state.curve

@@ -1,4 +1,4 @@
-"""The loss of one micro-batch: negative log-likelihood of its label tokens, as a tree or as padded rows."""
+"""The losses of one micro-batch, as a tree or as padded rows: what is learned of it, and how far it left the base."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from luthier.train._attention import NAME, Tree
 from luthier.train._rows import EncodedRow
 from luthier.train._trie import pack
 
-CHUNK = 256  # rows of logits that are in full precision at a time
+CHUNK = 16  # rows of logits that are in full precision at a time
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class MicroBatch:
     """What the model is given and what it must predict.
 
     The i-th label says that token `targets[i]` follows kept position `nodes[i]`, in `weights[i]` rows. `kept` are the
-    positions of the sequence(s) whose logits are needed. `tokens` are run, for `row_tokens` of the rows.
+    positions of the sequence(s) whose logits are needed. Before the labels of held rows, row by row, stand the kept
+    positions `held`. `tokens` are run, for `row_tokens` of the rows.
     """
 
     inputs: dict[str, Any]
@@ -30,6 +32,7 @@ class MicroBatch:
     nodes: Tensor
     targets: Tensor
     weights: Tensor
+    held: Tensor
     tokens: int
     row_tokens: int
 
@@ -37,15 +40,17 @@ class MicroBatch:
 def tree_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
     """Rows as one packed prefix tree: every distinct prefix once."""
     packed = pack(rows)
-    kept, nodes = torch.unique(torch.from_numpy(packed.nodes), return_inverse=True)
+    learned = len(packed.nodes)
+    kept, places = torch.unique(torch.from_numpy(np.concatenate([packed.nodes, packed.held])), return_inverse=True)
     inputs = {
         "input_ids": torch.from_numpy(packed.ids)[None].to(device),
         "position_ids": torch.from_numpy(packed.positions)[None].to(device),
         NAME: Tree(packed.segments),
     }
     targets, weights = torch.from_numpy(packed.targets), torch.from_numpy(packed.weights)
-    kept, nodes, targets, weights = (part.to(device) for part in (kept, nodes, targets, weights))
-    return MicroBatch(inputs, kept, nodes, targets, weights, packed.tokens, packed.row_tokens)
+    nodes, held = places[:learned].to(device), places[learned:].to(device)
+    kept, targets, weights = kept.to(device), targets.to(device), weights.to(device)
+    return MicroBatch(inputs, kept, nodes, targets, weights, held, packed.tokens, packed.row_tokens)
 
 
 def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
@@ -58,33 +63,45 @@ def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch
         ids[number, :length] = torch.tensor(row.ids[:-1])
         mask[number, :length] = 1
     places = [(n, p) for n, row in enumerate(rows) for p in range(row.start - 1, len(row.ids) - 1)]
-    targets = torch.tensor([token for row in rows for token in row.ids[row.start :]])
+    learned = torch.tensor([not rows[n].held for n, _ in places], dtype=torch.bool)
     kept, columns = torch.unique(torch.tensor([p for _, p in places]), return_inverse=True)
     nodes = torch.tensor([n for n, _ in places]) * len(kept) + columns
+    targets = torch.tensor([token for row in rows if not row.held for token in row.ids[row.start :]], dtype=torch.long)
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
     real = sum(len(row.ids) - 1 for row in rows)
-    kept, nodes, targets, weights = (part.to(device) for part in (kept, nodes, targets, torch.ones_like(targets)))
-    return MicroBatch(inputs, kept, nodes, targets, weights, ids.numel(), real)
+    kept, nodes, targets, learned = (part.to(device) for part in (kept, nodes, targets, learned))
+    weights = torch.ones_like(targets)
+    return MicroBatch(inputs, kept, nodes[learned], targets, weights, nodes[~learned], ids.numel(), real)
 
 
 def batch_loss(model: Any, batch: MicroBatch) -> Tensor:
     """Sum of negative log-likelihoods of all label tokens (a scalar, at least fp32), ready for `backward`."""
-    logits = label_logits(model, batch)
-    loss: Tensor = _LabelLoss.apply(logits, batch.nodes, batch.targets, batch.weights)  # type: ignore[no-untyped-call]  # torch's stubs
-    return loss
+    return batch_losses(model, batch, None)[0]
 
 
-def divergence(model: Any, reference: Tensor, batch: MicroBatch) -> Tensor:
-    """Sum of KL(reference || model) of the next-token distributions before every label (a scalar in fp32).
+def batch_losses(model: Any, batch: MicroBatch, reference: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Loss of the learned rows, and divergence from the base on the held rows: scalars, ready for `backward`.
+
+    The first is the sum of the negative log-likelihoods of all label tokens, the second the sum of KL(base || model) of
+    the next-token distributions before every label of a held row.
 
     Args:
         model: what is trained.
-        reference: `label_logits` of the model it shall stay close to, [positions, vocabulary].
-        batch: rows whose labels are the places to compare.
+        batch: rows.
+        reference: `held_logits` of the base; None where no row is held.
     """
-    wanted = reference.detach().float().log_softmax(-1)[batch.nodes]
-    found = label_logits(model, batch).float().log_softmax(-1)[batch.nodes]
-    return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)
+    logits = label_logits(model, batch)
+    if reference is None:
+        reference = logits.new_empty(0, logits.shape[-1])
+    found: tuple[Tensor, Tensor] = _Losses.apply(  # type: ignore[no-untyped-call]  # torch's stubs
+        logits, batch.nodes, batch.targets, batch.weights, batch.held, reference
+    )
+    return found
+
+
+def held_logits(model: Any, batch: MicroBatch) -> Tensor:
+    """Logits before every label of the held rows, row by row, [held labels, vocabulary]."""
+    return label_logits(model, batch)[batch.held]
 
 
 def label_likelihoods(model: Any, batch: MicroBatch) -> Tensor:
@@ -115,29 +132,62 @@ def takes_kept_positions(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(body.forward).parameters
 
 
-class _LabelLoss(torch.autograd.Function):
-    """Weighted negative log-likelihood with a closed-form gradient, a chunk of rows in full precision at a time.
+class _Losses(torch.autograd.Function):
+    """Likelihood and divergence with closed-form gradients, a chunk of rows in full precision at a time.
 
-    Against `log_softmax` and autograd it spares the full-precision copy of the logits and of their gradient.
+    Against `log_softmax` and autograd it spares the full-precision copies of the logits and of their gradients.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor, held: Tensor, reference: Tensor
+    ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(logits.dtype, torch.float32)
-        norms = torch.cat([part.to(exact).logsumexp(-1) for part in torch.split(logits, CHUNK)])
-        ctx.save_for_backward(logits, norms, nodes, targets, weights)
-        return torch.sum((norms[nodes] - logits[nodes, targets].to(exact)) * weights.to(exact))
+        # One piece of memory for all chunks: fresh memory of this size costs more than the arithmetic on a CPU.
+        room = torch.empty(2, CHUNK, logits.shape[-1], dtype=exact, device=logits.device)
+        norms = torch.empty(len(logits), dtype=exact, device=logits.device)
+        for part in _chunks(len(logits)):
+            norms[part] = _normalise(logits[part], room[0])
+        wanted = torch.sum((norms[nodes] - logits[nodes, targets].to(exact)) * weights.to(exact))
+        divergence = torch.zeros((), dtype=exact, device=logits.device)
+        for part in _chunks(len(held)):
+            likely, own = room[0, : len(held[part])], room[1, : len(held[part])]
+            _normalise(reference[part], room[0])
+            own.copy_(logits[held[part]]).sub_(norms[held[part], None])
+            own.sub_(likely).mul_(likely.exp_())
+            divergence -= own.sum()
+        ctx.save_for_backward(logits, norms, nodes, targets, weights, held, reference)
+        ctx.room = room
+        return wanted, divergence
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, norms, nodes, targets, weights = ctx.saved_tensors
-        scaled = weights.to(norms.dtype) * gradients[0]
-        mass = torch.zeros_like(norms).index_add_(0, nodes, scaled)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        logits, norms, nodes, targets, weights, held, reference = ctx.saved_tensors
+        scaled, pull = weights.to(norms.dtype) * gradients[0], gradients[1]
+        mass = torch.zeros_like(norms).index_add_(0, nodes, scaled).index_add_(0, held, pull.expand(len(held)))
         gradient = torch.empty_like(logits)
-        for start in range(0, len(logits), CHUNK):
-            part = slice(start, start + CHUNK)
-            chunk = logits[part].to(norms.dtype, copy=True).sub_(norms[part, None]).exp_().mul_(mass[part, None])
-            here = (nodes >= start) & (nodes < start + CHUNK)
-            chunk[nodes[here] - start, targets[here]] -= scaled[here]  # (node, target) pairs are distinct
+        for part in _chunks(len(logits)):
+            chunk = ctx.room[0, : len(logits[part])]
+            chunk.copy_(logits[part]).sub_(norms[part, None]).exp_().mul_(mass[part, None])
+            here = (nodes >= part.start) & (nodes < part.stop)
+            chunk[nodes[here] - part.start, targets[here]] -= scaled[here]  # (node, target) pairs are distinct
+            places = ((held >= part.start) & (held < part.stop)).nonzero()[:, 0]
+            for some in torch.split(places, CHUNK) if len(places) else ():
+                _normalise(reference[some], ctx.room[1])
+                likely = ctx.room[1, : len(some)].exp_()
+                chunk.index_add_(0, held[some] - part.start, likely.mul_(-pull))
             gradient[part] = chunk
-        return gradient, None, None, None
+        return gradient, None, None, None, None, None
+
+
+def _chunks(rows: int) -> list[slice]:
+    return [slice(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
+
+
+def _normalise(logits: Tensor, room: Tensor) -> Tensor:
+    """Writes log-probabilities into `room`; gives what was taken off, the logsumexp of each row."""
+    here = room[: len(logits)]
+    largest = here.copy_(logits).amax(-1, keepdim=True)
+    norms = here.sub_(largest).logsumexp(-1, keepdim=True)
+    here.sub_(norms)
+    return (norms + largest)[:, 0]

@@ -91,14 +91,17 @@ class Trainee:
         return self.body.device
 
     @contextmanager
-    def untrained(self, base: LocalModel) -> Iterator[Any]:
-        """The model as it was before training, without gradients: the adapter is put aside, or the base itself."""
+    def untrained(self, base: LocalModel) -> Iterator[tuple[Any, PreTrainedModel]]:
+        """The model as it was before training, without gradients: what to call, and the transformers model in it.
+
+        The adapter is put aside; with all weights in training it is the base itself.
+        """
         with torch.no_grad():
             if self.method == "lora":
                 with self.module.disable_adapter():
-                    yield self.module
+                    yield self.module, self.body
             else:
-                yield base.module
+                yield base.module, base.module
 
     def forget_gradients(self) -> None:
         """Begin a new optimizer step."""

@@ -28,12 +28,16 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """A row as token ids. Tokens from `start` on are labels; the last one ends the turn."""
+    """A row as token ids. Tokens from `start` on are labels; the last one ends the turn.
+
+    A `held` row is not learned: the distributions before its labels shall stay those of the base.
+    """
 
     id: str
     source: str
     ids: tuple[int, ...]
     start: int
+    held: bool = False
 
     @property
     def labels(self) -> int:
@@ -100,9 +104,9 @@ def replay_rows(
     held: list[EncodedRow] = []
     for row in encoded:
         plain = tuple(model.tokenizer.encode(texts[row.id]))
-        held.append(replace(row, start=1))
+        held.append(replace(row, start=1, held=True))
         if len(plain) >= SHORTEST_PLAIN:
-            held.append(EncodedRow(f"{row.id} plain", row.source, plain, 1))
+            held.append(EncodedRow(f"{row.id} plain", row.source, plain, 1, held=True))
     return held, problems
 
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from luthier.errors import Problem, TrainingError
 from luthier.models import LocalModel
 from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
-from luthier.train._loss import MicroBatch, label_likelihoods, padded_batch, tree_batch
+from luthier.train._loss import MicroBatch, held_logits, label_likelihoods, padded_batch, tree_batch
+from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
 
@@ -48,6 +49,14 @@ class Setting:
     def attention(self, model: PreTrainedModel) -> Any:
         """A context in which the model takes batches of this packing."""
         return attending_to_trees(model) if self.packing == "tree" else nullcontext()
+
+    def reference(self, trainee: Trainee, base: LocalModel, rows: Sequence[EncodedRow]) -> torch.Tensor | None:
+        """What the base says before the labels of held rows, [labels, vocabulary]; None without such rows."""
+        held = [row for row in rows if row.held]
+        if not held:
+            return None
+        with trainee.untrained(base) as (module, body), self.attention(body):
+            return held_logits(module, self.batch(held, trainee.device))
 
     def as_dict(self) -> dict[str, str]:
         """For saving."""

@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from luthier.models import Integers, divide, lay_down, tree_size
 from luthier.train._rows import EncodedRow
-
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Packed:
     """A micro-batch as a tree, for `tokens` distinct of `row_tokens` tokens.
 
     `ids` and `positions` have one entry per distinct token. The i-th label says that `targets[i]` follows packed token
-    `nodes[i]` in `weights[i]` rows.
+    `nodes[i]` in `weights[i]` rows. After the packed tokens `held`, held rows have their labels: row by row, in order.
     """
 
     ids: Integers
@@ -45,6 +43,7 @@ class Packed:
     nodes: Integers
     targets: Integers
     weights: Integers
+    held: Integers
     row_tokens: int
 
     @property
@@ -63,70 +62,35 @@ def pack(rows: Sequence[EncodedRow]) -> Packed:
 
     The last token of a row is only a label: nothing is predicted from it, so it is not run.
     """
-    ids: list[int] = []
-    positions: list[int] = []
-    follows: list[int] = []  # packed index of the token before, -1 at a root
-    labels: list[Integers] = []
-    before: tuple[int, ...] = ()
-    path = np.empty(0, dtype=np.int64)  # packed index of each token of the row before
-    for row in sorted(rows, key=lambda r: r.ids):
-        run = row.ids[:-1]
-        shared = common_prefix(before, run)
-        new = np.arange(len(ids), len(ids) + len(run) - shared, dtype=np.int64)
-        path = np.concatenate([path[:shared], new])
-        follows += [int(path[shared - 1]) if shared else -1, *new[:-1].tolist()] if len(new) else []
-        ids += run[shared:]
-        positions += range(shared, len(run))
-        labels.append(np.stack([path[row.start - 1 :], np.asarray(row.ids[row.start :], dtype=np.int64)]))
-        before = run
+    trie = lay_down([row.ids[:-1] for row in rows])
+    labels = [np.empty((2, 0), dtype=np.int64)]
+    held = [np.empty(0, dtype=np.int64)]
+    for row, path in zip(rows, trie.paths, strict=True):
+        if row.held:
+            held.append(path[row.start - 1 :])
+        else:
+            labels.append(np.stack([path[row.start - 1 :], np.asarray(row.ids[row.start :], dtype=np.int64)]))
     (nodes, targets), weights = np.unique(np.concatenate(labels, axis=1), axis=1, return_counts=True)
     return Packed(
-        ids=np.asarray(ids, dtype=np.int64),
-        positions=np.asarray(positions, dtype=np.int64),
-        segments=_segments(follows, positions),
+        ids=trie.ids,
+        positions=trie.depths,
+        segments=_segments(trie.parents.tolist(), trie.depths.tolist()),
         nodes=nodes,
         targets=targets,
         weights=weights.astype(np.int64),
+        held=np.concatenate(held),
         row_tokens=sum(len(row.ids) - 1 for row in rows),
     )
 
 
 def micro_batches(rows: Sequence[EncodedRow], budget: int) -> list[list[EncodedRow]]:
-    """Divide the rows of one optimizer step into trees of at most `budget` tokens (a longer row stands alone).
-
-    Neighbours in sorted order share the longest prefixes, so few prefixes are divided between trees.
-    """
-    divided: list[list[EncodedRow]] = []
-    room = 0
-    before: tuple[int, ...] = ()
-    for row in sorted(rows, key=lambda r: r.ids):
-        run = row.ids[:-1]
-        new = len(run) - (common_prefix(before, run) if divided else 0)
-        if not divided or new > room:
-            divided.append([])
-            new, room = len(run), budget
-        divided[-1].append(row)
-        room -= new
-        before = run
-    return divided
+    """Divide the rows of one optimizer step into trees of at most `budget` tokens (a longer row stands alone)."""
+    return [[rows[i] for i in part] for part in divide([row.ids[:-1] for row in rows], budget)]
 
 
 def tree_tokens(rows: Sequence[EncodedRow]) -> int:
     """Distinct tokens of the tree of rows, without building it."""
-    runs = sorted(row.ids[:-1] for row in rows)
-    return sum(len(run) - common_prefix(before, run) for before, run in zip([(), *runs], runs, strict=False))
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Number of tokens that two sequences begin with alike."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # slices are compared in C: fewer steps in Python than token by token
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return tree_size([row.ids[:-1] for row in rows])
 
 
 def _segments(follows: list[int], positions: list[int]) -> tuple[Segment, ...]:
