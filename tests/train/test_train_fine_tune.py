@@ -210,7 +210,7 @@ def test_an_exploding_loss_names_the_rows_and_keeps_the_checkpoint(base, rows, s
 
 
 def test_a_score_that_is_no_number(base, rows, recipe, tmp_path):
-    with pytest.raises(TrainingError, match="development score after step 4 is nan"):
+    with pytest.raises(TrainingError, match="development score after step 5 is nan"):
         fine_tune(base, rows, recipe, tmp_path / "out", score=lambda model: float("nan"))
 
 

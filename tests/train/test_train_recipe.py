@@ -56,6 +56,15 @@ def test_evaluations_come_every_half_epoch_but_not_more_often_than_ten_steps():
     assert Recipe.for_task(TrainSettings(), 3200, 135_000_000).evaluate_every == 100
 
 
+@pytest.mark.parametrize(
+    ("steps", "wanted"),
+    [(81, [20, 40, 60, 81]), (80, [20, 40, 60, 80]), (90, [20, 40, 60, 80, 90]), (7, [7]), (29, [29])],
+)
+def test_the_last_evaluation_stands_for_one_just_before_it(steps, wanted):
+    recipe = Recipe(evaluate_every=20)
+    assert [step for step in range(1, steps + 1) if recipe.is_scored(step, steps)] == wanted
+
+
 def test_rate_rises_for_five_percent_and_falls_to_zero_after_the_last_step():
     recipe = Recipe(learning_rate=1.0)
     rates = [recipe.rate(step, 200) for step in range(200)]

@@ -37,7 +37,7 @@ def tuned(bench: Bench, reader: System | None = None) -> Prepared:
     untrained = _untrained(bench, reader)
     rows = training_rows(bench, untrained)
     recipe = recipe_for(bench, rows)
-    replay = replay_rows(bench)
+    replay = replay_rows(bench, _held_rows(recipe, rows))
     out = adapter_place(bench, rows, replay, recipe)
     result = fine_tune(
         base, rows, recipe, out, score=_development_score(bench, untrained), replay=replay, progress=_shown(bench)
@@ -53,7 +53,9 @@ def estimate_training(bench: Bench) -> Estimate:
         TeachesNothingError, TrainingError: the rows cannot be trained on.
     """
     rows = training_rows(bench, _untrained(bench, None))
-    return estimate(local_base(bench), rows, recipe_for(bench, rows), replay=_known_replay(bench) or ())
+    recipe = recipe_for(bench, rows)
+    known = _known_replay(bench, _prompts_to_replay(_held_rows(recipe, rows)))
+    return estimate(local_base(bench), rows, recipe, replay=known or ())
 
 
 def local_base(bench: Bench) -> LocalModel:
@@ -89,36 +91,50 @@ def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
     return Recipe.for_task(bench.task.train, len(rows), base.n_parameters, completion)
 
 
-def replay_rows(bench: Bench) -> list[TrainingRow]:
+def _held_rows(recipe: Recipe, rows: Sequence[TrainingRow]) -> int:
+    """How many replay rows a run takes, if none is taken twice."""
+    return recipe.replay_rows * recipe.steps(len(rows))
+
+
+def _prompts_to_replay(held: int) -> tuple[str, ...]:
+    """Prompts for so many replay rows, two of each (a conversation, and plain text); all of them where too few."""
+    prompts = replay_prompts()
+    count = min(len(prompts), -(-held // 2))
+    return tuple(prompts[i * len(prompts) // count] for i in range(count))
+
+
+def replay_rows(bench: Bench, held: int) -> list[TrainingRow]:
     """Answers of the base itself to general prompts, on which training holds the model to its base.
 
-    Self-generated replay needs no outside data and keeps the base's own distribution (Béthune et al. 2025 show that
-    about 1 % of replayed data holds the pre-training loss).
+    No more are asked for than training takes (`held` rows, two of each answer). Self-generated replay needs no outside
+    data and keeps the base's own distribution (Béthune et al. 2025 show that about 1 % of replayed data holds the
+    pre-training loss).
     """
-    known = _known_replay(bench)
+    prompts = _prompts_to_replay(held)
+    known = _known_replay(bench, prompts)
     if known is not None:
         return known
-    requests = [Request((Message("user", prompt),), REPLAY_TOKENS) for prompt in replay_prompts()]
+    requests = [Request((Message("user", prompt),), REPLAY_TOKENS) for prompt in prompts]
     answers = [""] * len(requests)
     for done, (index, answer) in enumerate(bench.base.answer(requests), start=1):
         answers[index] = answer.text if answer.finish == "stop" else whole_sentences(answer.text)
         bench.progress("replay: the base answers general prompts", done, len(requests), "prompts")
-    bench.store.put_document("replay", _replay_key(bench), {"answers": answers})
-    return _answered(answers)
+    bench.store.put_document("replay", _replay_key(bench, prompts), {"answers": answers})
+    return _answered(prompts, answers)
 
 
-def _known_replay(bench: Bench) -> list[TrainingRow] | None:
+def _known_replay(bench: Bench, prompts: Sequence[str]) -> list[TrainingRow] | None:
     """The replay rows if the base was asked before."""
-    known = bench.store.get_document("replay", _replay_key(bench))
-    return None if known is None else _answered(known["answers"])
+    known = bench.store.get_document("replay", _replay_key(bench, prompts))
+    return None if known is None else _answered(prompts, known["answers"])
 
 
-def _replay_key(bench: Bench) -> str:
-    return content_hash(["replay", bench.base.identity, replay_prompts(), REPLAY_TOKENS])
+def _replay_key(bench: Bench, prompts: Sequence[str]) -> str:
+    return content_hash(["replay", bench.base.identity, list(prompts), REPLAY_TOKENS])
 
 
-def _answered(answers: Sequence[str]) -> list[TrainingRow]:
-    pairs = zip(replay_prompts(), answers, strict=True)
+def _answered(prompts: Sequence[str], answers: Sequence[str]) -> list[TrainingRow]:
+    pairs = zip(prompts, answers, strict=True)
     return [TrainingRow(content_hash([p, a])[:16], (Message("user", p),), a, "replay") for p, a in pairs if a.strip()]
 
 
@@ -150,12 +166,18 @@ def _untrained(bench: Bench, reader: System | None) -> System:
 
 def _development_score(bench: Bench, untrained: System) -> Callable[[LocalModel], float]:
     def score(model: LocalModel) -> float:
-        requests = [untrained.request(case.messages) for case in bench.development]
-        total = 0.0
-        for done, (index, answer) in enumerate(model.answer(requests), start=1):
-            total += bench.scorer.score(answer.text, bench.development[index].output).value
-            bench.progress("training: development score", done, len(requests), "cases")
-        return total / len(requests)
+        done = 0
+
+        def count(_: object) -> None:
+            nonlocal done
+            done += 1
+            bench.progress("training: development score", done, len(bench.development), "cases")
+
+        # Kept like any answer: the scale 1 of the best checkpoint is not asked again.
+        records = measure(
+            replace(untrained, model=model), bench.development, bench.scorer, bench.store, on_record=count
+        )
+        return sum(record.score for record in records) / len(records)
 
     return score
 

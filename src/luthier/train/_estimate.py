@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ def estimate(
         tokens=tokens,
         row_tokens=course.row_tokens(),
         steps=course.steps,
-        evaluations=math.ceil(course.steps / recipe.evaluate_every),
+        evaluations=sum(recipe.is_scored(step, course.steps) for step in range(1, course.steps + 1)),
         seconds=tokens * seconds / run,
         bytes=_fixed_bytes(trainee) + activations,
         setting=setting,

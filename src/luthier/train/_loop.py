@@ -240,7 +240,7 @@ class _Run:
         step = self.state.step
         if self.state.scored == step:
             return False
-        return step % self.recipe.evaluate_every == 0 or step >= self.course.steps or self.state.curve[-1].loss == 0
+        return self.recipe.is_scored(step, self.course.steps) or self.state.curve[-1].loss == 0
 
     def _score(self) -> float:
         with self._candidate() as model:

@@ -147,22 +147,24 @@ class _Losses(torch.autograd.Function):
         room = torch.empty(2, CHUNK, logits.shape[-1], dtype=exact, device=logits.device)
         norms = torch.empty(len(logits), dtype=exact, device=logits.device)
         for part in _chunks(len(logits)):
-            norms[part] = _normalise(logits[part], room[0])
+            norms[part] = _logsumexp(logits[part], room)
         wanted = torch.sum((norms[nodes] - logits[nodes, targets].to(exact)) * weights.to(exact))
         divergence = torch.zeros((), dtype=exact, device=logits.device)
+        base_norms = torch.empty(len(held), dtype=exact, device=logits.device)
         for part in _chunks(len(held)):
+            base_norms[part] = _logsumexp(reference[part], room)
             likely, own = room[0, : len(held[part])], room[1, : len(held[part])]
-            _normalise(reference[part], room[0])
+            likely.copy_(reference[part]).sub_(base_norms[part, None])
             own.copy_(logits[held[part]]).sub_(norms[held[part], None])
             own.sub_(likely).mul_(likely.exp_())
             divergence -= own.sum()
-        ctx.save_for_backward(logits, norms, nodes, targets, weights, held, reference)
+        ctx.save_for_backward(logits, norms, nodes, targets, weights, held, reference, base_norms)
         ctx.room = room
         return wanted, divergence
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        logits, norms, nodes, targets, weights, held, reference = ctx.saved_tensors
+        logits, norms, nodes, targets, weights, held, reference, base_norms = ctx.saved_tensors
         scaled, pull = weights.to(norms.dtype) * gradients[0], gradients[1]
         mass = torch.zeros_like(norms).index_add_(0, nodes, scaled).index_add_(0, held, pull.expand(len(held)))
         gradient = torch.empty_like(logits)
@@ -173,8 +175,7 @@ class _Losses(torch.autograd.Function):
             chunk[nodes[here] - part.start, targets[here]] -= scaled[here]  # (node, target) pairs are distinct
             places = ((held >= part.start) & (held < part.stop)).nonzero()[:, 0]
             for some in torch.split(places, CHUNK) if len(places) else ():
-                _normalise(reference[some], ctx.room[1])
-                likely = ctx.room[1, : len(some)].exp_()
+                likely = ctx.room[1, : len(some)].copy_(reference[some]).sub_(base_norms[some, None]).exp_()
                 chunk.index_add_(0, held[some] - part.start, likely.mul_(-pull))
             gradient[part] = chunk
         return gradient, None, None, None, None, None
@@ -184,10 +185,8 @@ def _chunks(rows: int) -> list[slice]:
     return [slice(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
 
 
-def _normalise(logits: Tensor, room: Tensor) -> Tensor:
-    """Writes log-probabilities into `room`; gives what was taken off, the logsumexp of each row."""
-    here = room[: len(logits)]
-    largest = here.copy_(logits).amax(-1, keepdim=True)
-    norms = here.sub_(largest).logsumexp(-1, keepdim=True)
-    here.sub_(norms)
-    return (norms + largest)[:, 0]
+def _logsumexp(logits: Tensor, room: Tensor) -> Tensor:
+    """Logsumexp of each row, computed in `room`."""
+    here = room[0, : len(logits)].copy_(logits)
+    largest = here.amax(-1, keepdim=True)
+    return (here.sub_(largest).exp_().sum(-1, keepdim=True).log_() + largest)[:, 0]

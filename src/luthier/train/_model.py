@@ -178,6 +178,8 @@ def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
+    from luthier.train._lora import fuse
+
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=recipe.rank,
@@ -186,6 +188,7 @@ def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
         target_modules=recipe.target,
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in body.modules()),
     )
+    fuse(config)
     devices = [body.device] if body.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 for a property that has a new name by now.

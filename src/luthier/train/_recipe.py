@@ -114,6 +114,14 @@ class Recipe:
         """Optimizer steps for `n_rows` rows."""
         return max(1, round(self.epochs * n_rows / self.batch_size))
 
+    def is_scored(self, step: int, steps: int) -> bool:
+        """Whether the development score is taken after a step (counted from 1).
+
+        It is after the last one, and at regular steps unless the last one is nearer than half the way to the next.
+        """
+        regular = step % self.evaluate_every == 0 and 2 * (steps - step) >= self.evaluate_every
+        return regular or step >= steps
+
     @property
     def replay_rows(self) -> int:
         """Replay rows beside the rows of a step."""
