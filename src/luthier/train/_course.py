@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from luthier.models import common_prefix
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
 from luthier.train._trie import micro_batches, tree_tokens
@@ -45,10 +46,16 @@ class Course:
             self._replay[self._replay_order[i % len(self._replay)]] for i in range(step * count, (step + 1) * count)
         ]
 
-    def micro_batches(self, step: int, packing: str) -> list[list[EncodedRow]]:
-        """The rows of a step, replay rows among them, in parts that fit into memory."""
+    def micro_batches(self, step: int, packing: str, rank: int = 0, size: int = 1) -> list[list[EncodedRow]]:
+        """The rows of a step, replay rows among them, in parts that fit into memory.
+
+        Of `size` processes the one with number `rank` gets its share of them: about as many tokens as each other.
+        """
         budget = self._recipe.tokens_per_micro_batch
         batch, replay = self.batch(step), self.replay(step)
+        if size > 1:
+            mine = _share([*batch, *replay], rank, size)
+            batch, replay = [row for row in mine if not row.held], [row for row in mine if row.held]
         if packing == "tree":
             return micro_batches([*batch, *replay], budget)
         # Padded rows share the columns whose logits are made; those of held rows are all of them.
@@ -74,6 +81,16 @@ class Course:
             order = np.random.default_rng([self._recipe.seed, epoch]).permutation(len(self._rows))
             self._known = (epoch, [self._rows[i] for i in order])
         return self._known[1]
+
+
+def _share(rows: Sequence[EncodedRow], rank: int, size: int) -> list[EncodedRow]:
+    """Neighbours in sorted order, which share prefixes, cut where the tokens that they add make equal shares."""
+    ordered = sorted(rows, key=lambda row: row.ids)
+    before = [(), *(row.ids for row in ordered)]
+    new = [len(row.ids) - common_prefix(b, row.ids) for b, row in zip(before, ordered, strict=False)]
+    middles = np.cumsum(new) - np.asarray(new) / 2
+    shares = np.minimum(middles * size // max(1, sum(new)), size - 1)
+    return [row for row, share in zip(ordered, shares.tolist(), strict=True) if share == rank]
 
 
 def _padded_parts(rows: Sequence[EncodedRow], budget: int) -> list[list[EncodedRow]]:

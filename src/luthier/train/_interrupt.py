@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,10 +16,15 @@ class Interruption:
     """While entered, a signal raises `KeyboardInterrupt`: at once, or at the end of a block of `finishing`.
 
     A second signal does not wait. Outside the main thread signals cannot be caught and nothing is changed.
+
+    Args:
+        agree: where several processes train together, whether any of them was asked. All of them then stop after the
+            same step; a signal between two blocks waits for the end of the next one.
     """
 
-    def __init__(self) -> None:
-        self._busy = False
+    def __init__(self, agree: Callable[[bool], bool] | None = None) -> None:
+        self._agree = agree
+        self._busy = agree is not None
         self._asked = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -39,8 +44,8 @@ class Interruption:
         try:
             yield
         finally:
-            self._busy = False
-        if self._asked:
+            self._busy = self._agree is not None
+        if self._agree(self._asked) if self._agree else self._asked:
             self._asked = False
             raise KeyboardInterrupt
 

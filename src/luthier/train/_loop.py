@@ -7,6 +7,7 @@ only random numbers (LoRA's first weights) come from the seed.
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -34,6 +35,7 @@ from luthier.train._checkpoint import (
 )
 from luthier.train._course import Course
 from luthier.train._files import saving
+from luthier.train._group import Group, current_group
 from luthier.train._interrupt import Interruption
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
@@ -63,6 +65,9 @@ def fine_tune(
 ) -> TrainResult:
     """Fine-tune a base on rows; the weights with the best development score are kept.
 
+    Where torch.distributed is initialised, all its processes call this with the same arguments and share the work of
+    every step; `score` and `progress` are called in the first one, which alone writes to `out`.
+
     A run that was stopped goes on from `out/checkpoint`; one that is finished is read from `out`. On Ctrl-C or SIGTERM
     the running step is finished and saved before `KeyboardInterrupt` is raised.
 
@@ -88,16 +93,22 @@ def fine_tune(
     finished = _finished(out, inputs)
     if finished is not None:
         return finished
-    checkpoint = load_checkpoint(out, inputs)
-    setting = checkpoint.setting if checkpoint else find_setting(base, encoded, recipe, lambda d: load_body(base, d))
+    group = current_group()
+    checkpoint = _checkpoint(out, inputs, group)
+    setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype), recipe)
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
-    run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks)
+    run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
-    with Interruption() as interruption:
+    with Interruption(group.any if group.size > 1 else None) as interruption:
         stopped = run.to_the_end(interruption)
-    return run.publish(stopped, rounded_length(encoded), len(left_out))
+    if group.first:
+        run.publish(stopped, rounded_length(encoded), len(left_out))
+    group.wait()
+    result = _finished(out, inputs)
+    assert result is not None  # just published
+    return result
 
 
 @dataclass(frozen=True)
@@ -122,9 +133,10 @@ class _Run:
         out: Path,
         inputs: Mapping[str, Any],
         hooks: _Hooks,
+        group: Group,
     ) -> None:
         self.base, self.course, self.recipe, self.setting = base, course, recipe, setting
-        self.trainee, self.out, self.inputs, self.hooks = trainee, out, inputs, hooks
+        self.trainee, self.out, self.inputs, self.hooks, self.group = trainee, out, inputs, hooks, group
         self.optimizer = _optimizer(trainee, recipe)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
@@ -155,7 +167,7 @@ class _Run:
             raise
         return stopped
 
-    def publish(self, stopped: str, max_length: int, left_out: int) -> TrainResult:
+    def publish(self, stopped: str, max_length: int, left_out: int) -> None:
         """Write the best weights and the record of the run; the checkpoint has served its purpose."""
         folder = self.out / ("adapter" if self.recipe.method == "lora" else "model")
         with new_folder(folder) as unfinished:
@@ -178,19 +190,16 @@ class _Run:
         write_json(self.out / RESULT_FILE, result.as_dict())
         for leftover in (FOLDER, CANDIDATES):
             shutil.rmtree(self.out / leftover, ignore_errors=True)  # only room on the disk depends on it
-        return result
 
     def _step(self) -> None:
         """One optimizer step: the mean loss over the label tokens of the whole batch, and the drift held down."""
         began = time.perf_counter()
         step, trainee = self.state.step, self.trainee
-        parts = self.course.micro_batches(step, self.setting.packing)
-        learned = [row for part in parts for row in part if not row.held]
-        labels = sum(row.labels for row in learned)
-        held = sum(row.labels for part in parts for row in part if row.held)
+        learned, replayed = self.course.batch(step), self.course.replay(step)
+        labels, held = (sum(row.labels for row in rows) for rows in (learned, replayed))
         trainee.forget_gradients()
         loss, drift, tokens, row_tokens = 0.0, 0.0, 0, 0
-        for part in parts:
+        for part in self.course.micro_batches(step, self.setting.packing, self.group.rank, self.group.size):
             batch = self.setting.batch(part, trainee.device)
             reference = self.setting.reference(trainee, self.base, part)
             with self.setting.attention(trainee.body):
@@ -200,6 +209,9 @@ class _Run:
             trainee.collect_gradients()
             loss, drift = loss + wanted.item(), drift + away.item()
             tokens, row_tokens = tokens + batch.tokens, row_tokens + batch.row_tokens
+        self.group.add([master.grad for master in trainee.masters.values() if master.grad is not None])
+        loss, drift, *counts = self.group.total([loss, drift, tokens, row_tokens])
+        tokens, row_tokens = map(int, counts)
         norm = float(torch.nn.utils.clip_grad_norm_(trainee.masters.values(), self.recipe.clip))
         self._check(loss, norm, learned)
         rate = self.recipe.rate(step, self.course.steps)
@@ -243,8 +255,11 @@ class _Run:
         return self.recipe.is_scored(step, self.course.steps) or self.state.curve[-1].loss == 0
 
     def _score(self) -> float:
-        with self._candidate() as model:
-            value = float(self.hooks.score(model))
+        value = 0.0
+        if self.group.first:
+            with self._candidate() as model:
+                value = float(self.hooks.score(model))
+        value = self.group.number_of_first(value)
         if not math.isfinite(value):
             raise TrainingError(
                 f"the development score after step {self.state.step} is {value}",
@@ -255,7 +270,7 @@ class _Run:
 
     def _take_score(self, value: float) -> None:
         self.state = self.state.after_score(value)
-        if self.state.best_step == self.state.step:
+        if self.state.best_step == self.state.step and self.group.first:
             self.best = self.trainee.weights()
         self._save()
 
@@ -275,7 +290,7 @@ class _Run:
         yield self.base.with_adapter(folder)
 
     def _save(self) -> None:
-        if self.state.step == 0:
+        if self.state.step == 0 or not self.group.first:
             return
         tensors = optimizer_tensors(self.optimizer, self.trainee.masters)
         saved = Checkpoint(self.inputs, self.setting, self.state, self.trainee.weights(), tensors, self.best)
@@ -283,6 +298,8 @@ class _Run:
         self._saved_at = time.monotonic()
 
     def _report(self) -> None:
+        if not self.group.first:
+            return
         point, recent = self.state.curve[-1], self.state.curve[-RECENT:]
         seconds = max(sum(p.seconds for p in recent), 1e-9)
         tokens, row_tokens = sum(p.tokens for p in recent), sum(p.row_tokens for p in recent)
@@ -290,6 +307,23 @@ class _Run:
         left = (steps - point.step) * seconds / len(recent)
         speeds = (tokens / seconds, row_tokens / seconds, 1 - tokens / row_tokens)
         self.hooks.progress(TrainProgress(point.step, steps, point.loss, point.lr, *speeds, left, point.dev_score))
+
+
+def _checkpoint(out: Path, inputs: Mapping[str, Any], group: Group) -> Checkpoint | None:
+    """The checkpoint in `out`, for every process; the first one cleans up what a killed run left there."""
+    found = load_checkpoint(out, inputs) if group.first else None
+    group.wait()
+    found = found if group.first else load_checkpoint(out, inputs)
+    group.wait()
+    return found
+
+
+def _setting(base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, group: Group) -> Setting:
+    """What the first process's machine allows."""
+    found = ""
+    if group.first:
+        found = json.dumps(find_setting(base, rows, recipe, lambda dtype: load_body(base, dtype)).as_dict())
+    return Setting(**json.loads(group.text_of_first(found)))
 
 
 def _optimizer(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:

@@ -1,0 +1,150 @@
+"""Answering few-shot prompts against `generate` of transformers on left-padded batches, greedy, fp32.
+
+    python benchmarks/answer.py [--requests 64] [--rounds 2] [--threads 1] [--batch 8 16]
+
+The prompts are `snips` requests behind eight fixed demonstrations as chat turns. Each side runs in a process of its own,
+one after another in every round. Printed are processor seconds, ratios of the peer's to ours, and in how many cases the
+texts are the same; where they are not, the two best logits at the first difference, so that a tie is seen as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+MODEL = "smollm2-135m"
+SHOTS, TOKENS = 8, 48
+
+
+def conversations(data: Path, count: int) -> list[list[dict]]:
+    """Chat messages of the requests, demonstrations first."""
+    lines = (data / "snips" / "train.jsonl").read_text("utf-8").splitlines()[:SHOTS]
+    said = [{"role": "system", "content": "Turn an utterance into JSON with its intent and slots."}]
+    for row in map(json.loads, lines):
+        said += [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
+    asked = (data / "snips" / "test.jsonl").read_text("utf-8").splitlines()[:count]
+    return [[*said, {"role": "user", "content": json.loads(line)["prompt"]}] for line in asked]
+
+
+def ours(job: dict) -> dict:
+    """Texts and processor seconds of our local model."""
+    from luthier.data import Message
+    from luthier.models import Request, load_model
+
+    model = load_model(MODEL)
+    asked = conversations(Path(job["data"]), job["requests"])
+    requests = [Request(tuple(Message(**m) for m in messages), TOKENS) for messages in asked]
+    list(model.answer(requests[:2]))
+    began = time.process_time()
+    answers = dict(model.answer(requests))
+    spent = time.process_time() - began
+    shared = answers[1].shared_tokens
+    prompt = statistics.mean(answers[i].prompt_tokens for i in answers)
+    return {"texts": [answers[i].text for i in range(len(requests))], "seconds": spent, "about": [prompt, shared]}
+
+
+def transformers(job: dict) -> dict:
+    """Texts and processor seconds of `generate`, in batches of neighbours in length."""
+    from transformers import GenerationConfig
+
+    from luthier.data import Message
+    from luthier.models import load_model, render_prompt
+
+    base = load_model(MODEL)  # only to have the same weights and tokens
+    module, tokenizer = base.module.eval(), base.tokenizer
+    asked = conversations(Path(job["data"]), job["requests"])
+    prompts = [render_prompt(tokenizer, [Message(**m) for m in messages]) for messages in asked]
+    stops = list(base.stop_ids)
+    settings = GenerationConfig(do_sample=False, max_new_tokens=TOKENS, eos_token_id=stops, pad_token_id=stops[0])
+    texts = [""] * len(prompts)
+
+    def answer(rows: list[int]) -> None:
+        width = max(len(prompts[i]) for i in rows)
+        ids = torch.tensor([[stops[0]] * (width - len(prompts[i])) + list(prompts[i]) for i in rows])
+        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in rows])
+        with torch.inference_mode():
+            out = module.generate(ids, attention_mask=mask, generation_config=settings)
+        for i, row in zip(rows, out[:, width:], strict=True):
+            texts[i] = tokenizer.decode(row, skip_special_tokens=True)
+
+    answer([0, 1])
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    began = time.process_time()
+    for start in range(0, len(order), job["batch"]):
+        answer(order[start : start + job["batch"]])
+    return {"texts": texts, "seconds": time.process_time() - began}
+
+
+def margin(data: Path, requests: int, index: int, text: str) -> float:
+    """How far the two best logits lie apart where a text and our greedy answer part (nats)."""
+    from luthier.data import Message
+    from luthier.models import Request, load_model, render_prompt
+
+    model = load_model(MODEL)
+    messages = tuple(Message(**m) for m in conversations(data, requests)[index])
+    [(_, answer)] = model.answer([Request(messages, TOKENS)])
+    prompt = render_prompt(model.tokenizer, messages)
+    one, other = (model.tokenizer.encode(t, add_special_tokens=False) for t in (answer.text, text))
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    best = model.next_token_logprobs([*prompt, *one[:same]])[-1]
+    top = sorted(best)[-2:]
+    return float(top[1] - top[0])
+
+
+def run(side: str, job: dict) -> dict:
+    """One side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--job", json.dumps(job)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(job["threads"])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--side", choices=("ours", "transformers"), help=argparse.SUPPRESS)
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        torch.set_num_threads(arguments.job["threads"])
+        print(json.dumps((ours if arguments.side == "ours" else transformers)(arguments.job)))
+        return
+    job = {"data": str(arguments.shared), "requests": arguments.requests, "threads": arguments.threads}
+    sides: dict[str, list[dict]] = {}
+    for _ in range(arguments.rounds):
+        sides.setdefault("luthier", []).append(run("ours", job))
+        for batch in arguments.batch:
+            sides.setdefault(f"generate, batches of {batch}", []).append(run("transformers", job | {"batch": batch}))
+    first = sides["luthier"][0]
+    mean = statistics.median(found["seconds"] for found in sides["luthier"])
+    prompt, shared = first["about"]
+    print(f"torch {version('torch')}, transformers {version('transformers')}, {arguments.threads} thread(s)")
+    print(f"{arguments.requests} requests of {prompt:.0f} tokens, {shared} of them shared, {TOKENS} new ones at most\n")
+    print("| | processor s | times ours | same text |\n|---|--:|--:|--:|")
+    for side, found in sides.items():
+        seconds = statistics.median(f["seconds"] for f in found)
+        same = sum(a == b for a, b in zip(first["texts"], found[0]["texts"], strict=True))
+        print(f"| {side} | {seconds:.1f} | {seconds / mean:.2f} | {same} of {arguments.requests} |")
+        for i, (a, b) in enumerate(zip(first["texts"], found[0]["texts"], strict=True)):
+            if a != b:
+                print(f"  request {i}: {margin(arguments.shared, arguments.requests, i, b):.2g} nats apart", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Several processes that train one model: each runs a share of every step's rows, and their gradients are added.
+
+The group is torch.distributed's, as `torchrun` makes it; without one a run is a group of one. Every process computes
+the same course, so all of them know how many labels a step has, and the loss is normalised over all of them. Weights and
+optimizer are the same everywhere after every step: a checkpoint goes on with any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run; every method but the properties is called by all of them, in the same order."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes, scores and reports."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Go on when all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over the processes into each tensor (one dtype and device), in one message."""
+        if self.size > 1:
+            buffer = torch.cat([tensor.flatten() for tensor in tensors])
+            dist.all_reduce(buffer)
+            for tensor, part in zip(tensors, torch.split(buffer, [t.numel() for t in tensors]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def total(self, numbers: Sequence[float]) -> list[float]:
+        """The sum over the processes of each number."""
+        if self.size == 1:
+            return list(numbers)
+        summed = torch.tensor(numbers, dtype=torch.float64, device=_message_device())
+        dist.all_reduce(summed)
+        found: list[float] = summed.tolist()
+        return found
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return self.total([float(flag)])[0] > 0
+
+    def number_of_first(self, number: float) -> float:
+        """The first process's number."""
+        return self.total([number if self.first else 0.0])[0]
+
+    def text_of_first(self, text: str) -> str:
+        """The first process's text."""
+        if self.size == 1:
+            return text
+        data = text.encode()
+        length = int(self.number_of_first(len(data)))
+        message = torch.zeros(length, dtype=torch.uint8, device=_message_device())
+        if self.first:
+            message.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        dist.broadcast(message, 0)
+        return bytes(message.tolist()).decode()
+
+
+def current_group() -> Group:
+    """The processes that torch.distributed has brought together; this one alone where it has not."""
+    if dist.is_available() and dist.is_initialized():
+        return Group(dist.get_rank(), dist.get_world_size())
+    return Group()
+
+
+def _message_device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
