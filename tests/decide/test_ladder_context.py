@@ -75,5 +75,5 @@ def test_a_rung_that_does_not_fit_is_left_out_and_the_verdict_says_so(tmp_path):
 
 
 def test_nothing_fits(tmp_path):
-    with pytest.raises(TooLongError, match="no variant of few-shot fits"):
+    with pytest.raises(TooLongError, match="no variant of prompt fits"):
         climb(bench(tmp_path, Short(3)), Climb())
