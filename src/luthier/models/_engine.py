@@ -14,7 +14,6 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from luthier.models._memory import keep_freed_memory
 from luthier.models._plan import Limits
 from luthier.models._prefix import ATTENTION, NotShareableError, Rows, attending, extend
 
@@ -44,8 +43,6 @@ class Engine:
 
     def __init__(self, core: Any, stops: Sequence[int]) -> None:
         self.core, self.stops = core, tuple(stops)
-        if core.device.type == "cpu":
-            keep_freed_memory()
         self._lock = threading.RLock()  # re-entered where `batching` is first asked for inside a run
 
     @property
