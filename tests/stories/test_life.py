@@ -262,3 +262,25 @@ def test_init_copies_the_data_and_suggests_a_scorer(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+
+
+def test_two_launched_processes_train_what_one_trains(base, tmp_path):
+    settings = {"train": {"learning_rate": 0.004, "epochs": 2}}
+    folder = write_task(tmp_path / "two", base, **settings)
+    refused = luthier("tune", "--launch", "2", "--allow-outside", folder=folder)
+    assert refused.returncode == 1 and "nothing was decided yet" in refused.stderr
+    decided = luthier("decide", "--no-train", "--allow-outside", folder=folder)
+    assert "warrant to fine-tune: granted" in decided.stdout, decided.stdout + decided.stderr
+    shutil.copytree(folder, tmp_path / "one")
+    runs = [
+        luthier("tune", *words, "--json", "--allow-outside", folder=tmp_path / name)
+        for name, words in (("two", ("--launch", "2")), ("one", ()))
+    ]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    assert "torch.distributed.run" in runs[0].stderr
+    two, one = (json.loads(run.stdout)["training"] for run in runs)
+    assert [p["label_tokens"] for p in two["curve"]] == [p["label_tokens"] for p in one["curve"]]
+    assert [p["loss"] for p in two["curve"]] == pytest.approx([p["loss"] for p in one["curve"]], rel=0.02)
+    luthier("decide", "--allow-outside", folder=folder)
+    measured = Project(folder, allow_outside=True).decision().evidence.rungs[-1].choices["training"]
+    assert measured["adapter_hash"] == two["adapter_hash"]  # not trained again

@@ -160,13 +160,39 @@ class Project:
         Args:
             without_warrant: a reason to train all the same; recorded.
 
+        In a group that a launcher made (`torchrun -m luthier tune`, `luthier tune --launch`), every process calls this:
+        the first does all the rest, the others their share of the training.
+
         Returns:
-            The chosen adapter with its development scores and training curve.
+            The chosen adapter with its development scores and training curve; nothing in a further process of a group.
 
         Raises:
             WarrantError: no verdict grants it and no reason is given.
         """
-        from luthier.api._decisions import last_decision, tune
+        from luthier.api._decisions import tune
+        from luthier.decide import train_along
+        from luthier.train import launched_group
+
+        with launched_group() as group:
+            if not group.first:
+                group.wait()  # until the data are split and the base is at hand
+                train_along(self._bench())
+                return {}
+            granted = self.may_tune(without_warrant=without_warrant)
+            with self.store.lock():
+                if not granted:
+                    self.store.put_document("tuned without a warrant", self.task.task, {"reason": without_warrant})
+                bench = self._bench()
+                group.wait()
+                return tune(bench)
+
+    def may_tune(self, *, without_warrant: str | None = None) -> bool:
+        """Whether the last verdict grants a warrant to fine-tune.
+
+        Raises:
+            WarrantError: it does not, and no reason to train without one is given.
+        """
+        from luthier.api._decisions import last_decision
 
         decision = last_decision(self.store)
         granted = decision is not None and decision.verdict.warrant.granted
@@ -177,10 +203,7 @@ class Project:
                 why=why,
                 fix='luthier decide, or: luthier tune --without-warrant "your reason"',
             )
-        with self.store.lock():
-            if not granted:
-                self.store.put_document("tuned without a warrant", self.task.task, {"reason": without_warrant})
-            return tune(self._bench())
+        return granted
 
     def validate(self, *, rung: str | None = None, quick: bool = False) -> GateReport:
         """Behaviour, general capability and train/serve parity of the recommended system: one gate.

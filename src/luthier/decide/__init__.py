@@ -17,7 +17,7 @@ from luthier.decide._evidence import (
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
-from luthier.decide._tuning import SCALES, estimate_training
+from luthier.decide._tuning import SCALES, estimate_training, train_along
 from luthier.decide._tuning import tuned as prepare_tuned
 from luthier.decide._verdict import decide
 
@@ -52,5 +52,6 @@ __all__ = [
     "read_setup",
     "rules_of",
     "silent",
+    "train_along",
     "variant_count",
 ]

@@ -16,7 +16,16 @@ from luthier.errors import ModelError
 from luthier.evaluate import measure, replay_prompts
 from luthier.models import LocalModel, Request
 from luthier.store import hash_folder
-from luthier.train import Estimate, Recipe, TrainingRow, TrainProgress, TrainResult, estimate, fine_tune
+from luthier.train import (
+    Estimate,
+    Recipe,
+    TrainingRow,
+    TrainProgress,
+    TrainResult,
+    current_group,
+    estimate,
+    fine_tune,
+)
 
 SCALES = (1.0, 0.75, 0.5)
 SCALE_TOLERANCE = 0.01
@@ -33,16 +42,28 @@ def tuned(bench: Bench, reader: System | None = None) -> Prepared:
     Raises:
         TrainingError: training cannot start or had to stop.
     """
+    untrained, result = _train(bench, reader)
+    return _choose_scale(bench, untrained, result)
+
+
+def train_along(bench: Bench) -> None:
+    """What a further process of a launched group does: its share of the training, and nothing else."""
+    _train(bench, None)
+
+
+def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
     base = local_base(bench)
     untrained = _untrained(bench, reader)
     rows = training_rows(bench, untrained)
     recipe = recipe_for(bench, rows)
-    replay = replay_rows(bench, _held_rows(recipe, rows))
+    group = current_group()
+    replay = replay_rows(bench, _held_rows(recipe, rows)) if group.first else []
+    group.wait()
+    if not group.first:
+        replay = replay_rows(bench, _held_rows(recipe, rows))  # what the first process has put into the store
     out = adapter_place(bench, rows, replay, recipe)
-    result = fine_tune(
-        base, rows, recipe, out, score=_development_score(bench, untrained), replay=replay, progress=_shown(bench)
-    )
-    return _choose_scale(bench, untrained, result)
+    score = _development_score(bench, untrained)
+    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=_shown(bench))
 
 
 def estimate_training(bench: Bench) -> Estimate:

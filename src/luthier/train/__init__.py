@@ -13,6 +13,7 @@ from luthier.train._rows import TrainingRow, check_rows
 
 if TYPE_CHECKING:
     from luthier.train._estimate import Estimate, estimate
+    from luthier.train._group import Group, current_group, launched_group
     from luthier.train._loop import fine_tune
     from luthier.train._merge import Merged, merge
     from luthier.train._result import CurvePoint, TrainProgress, TrainResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CurvePoint",
     "Estimate",
+    "Group",
     "Merged",
     "Recipe",
     "Setting",
@@ -28,20 +30,25 @@ __all__ = [
     "TrainResult",
     "TrainingRow",
     "check_rows",
+    "current_group",
     "estimate",
     "fine_tune",
+    "launched_group",
     "merge",
 ]
 
 _HEAVY = {
     "CurvePoint": "_result",
     "Estimate": "_estimate",
+    "Group": "_group",
     "Merged": "_merge",
     "Setting": "_setting",
     "TrainProgress": "_result",
     "TrainResult": "_result",
+    "current_group": "_group",
     "estimate": "_estimate",
     "fine_tune": "_loop",
+    "launched_group": "_group",
     "merge": "_merge",
 }
 

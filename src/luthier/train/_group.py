@@ -1,14 +1,17 @@
 """Several processes that train one model: each runs a share of every step's rows, and their gradients are added.
 
 The group is torch.distributed's, as `torchrun` makes it; without one a run is a group of one. Every process computes
-the same course, so all of them know how many labels a step has, and the loss is normalised over all of them. Weights and
-optimizer are the same everywhere after every step: a checkpoint goes on with any number of processes.
+the same course, so all of them know how many labels a step has, and the loss is normalised over all of them. Weights
+and optimizer are the same everywhere after every step: a checkpoint goes on with any number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -68,6 +71,25 @@ class Group:
             message.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         dist.broadcast(message, 0)
         return bytes(message.tolist()).decode()
+
+
+PATIENCE = timedelta(days=1)  # the others wait while the first process loads, asks or scores
+
+
+@contextmanager
+def launched_group() -> Iterator[Group]:
+    """The group of a launcher (`torchrun` names it in the environment), left at the end; one process without one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield current_group()
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield current_group()
+    finally:
+        dist.destroy_process_group()
 
 
 def current_group() -> Group:
