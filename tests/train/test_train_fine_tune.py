@@ -8,8 +8,8 @@ import torch
 
 from luthier.data import Message
 from luthier.errors import TeachesNothingError, TrainingError
-from luthier.store import hash_folder
-from luthier.train import Recipe, TrainingRow, fine_tune
+from luthier.store import hash_folder, read_json
+from luthier.train import Recipe, TrainingRow, TrainProgress, fine_tune
 from luthier.train._checkpoint import FOLDER
 from luthier.train._rows import replay_rows
 
@@ -70,6 +70,21 @@ def test_progress_counts_up_to_the_end(run):
     assert [s.step for s in seen if s.dev_score is None] == list(range(1, 11))
     assert seen[-1].step == seen[-1].steps == 10 and seen[-1].seconds_left == 0
     assert [s.step for s in seen if s.dev_score is not None] == [4, 8, 10]
+
+
+def test_any_process_can_read_how_far_it_is(base, rows, recipe, score, tmp_path, monkeypatch):
+    monkeypatch.setattr("luthier.train._loop.LIVE_SECONDS", 0)
+    read = []
+
+    def look(state):
+        file = tmp_path / "out" / "progress.json"
+        read.append(TrainProgress(**read_json(file)) if file.exists() else None)
+        said.append(state)
+
+    said = []
+    fine_tune(base, rows, recipe, tmp_path / "out", score=score, progress=look)
+    assert read == [None, *said[:-1]]  # what was told before
+    assert not (tmp_path / "out" / "progress.json").exists()
 
 
 def test_a_finished_run_is_read_and_not_run_again(run, base, rows):

@@ -1,11 +1,16 @@
 """Our LoRA layer computes what PEFT's does."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 
+from luthier.errors import TrainingError
+from luthier.train import Recipe, fine_tune
 from luthier.train._lora import fuse, fused_layers
-from luthier.train._model import load_body
+from luthier.train._model import Trainee, load_body
 
 
 def adapted(base, fused, targets="all-linear"):
@@ -52,3 +57,28 @@ def test_its_files_are_pefts(base, tmp_path):
     ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
     with torch.no_grad():
         torch.testing.assert_close(read(input_ids=ids).logits, ours(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"variant": "rslora"}, {"use_rslora": True}),
+        ({"variant": "dora"}, {"use_dora": True}),
+        ({"layers": ("q_proj", "v_proj")}, {"target_modules": ["q_proj", "v_proj"]}),
+    ],
+)
+def test_variants_learn_and_say_in_their_files_what_they_are(change, told, base, rows, score, tmp_path):
+    recipe = replace(Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=2.0, evaluate_every=4), **change)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score)
+    assert result.curve[-1].loss < result.curve[0].loss
+    config = json.loads((result.folder / "adapter_config.json").read_text())
+    assert {name: config[name] for name in told} == told
+    assert score(base.with_adapter(result.folder)) == pytest.approx(result.best_score, rel=1e-6)
+    assert fine_tune(base, rows, recipe, tmp_path / "out", score=score).adapter_hash == result.adapter_hash
+
+
+def test_layers_that_the_base_does_not_have(base):
+    with pytest.raises(TrainingError, match="nothing_proj") as caught:
+        Trainee(load_body(base, torch.float32), Recipe(layers=("nothing_proj",)))
+    assert "train: layers" in caught.value.fix

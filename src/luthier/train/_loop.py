@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from luthier.train._setting import Setting, find_setting
 ENGINE_VERSION = 3  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
 EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
+LIVE, LIVE_SECONDS = "progress.json", 2.0  # what a running run tells any process, and how often
 RECENT = 20  # steps that speeds are averaged over
 
 Score = Callable[[LocalModel], float]
@@ -67,6 +68,8 @@ def fine_tune(
 
     Where torch.distributed is initialised, all its processes call this with the same arguments and share the work of
     every step; `score` and `progress` are called in the first one, which alone writes to `out`.
+
+    `out/progress.json` says how far it is, as `TrainProgress`; it is replaced as a whole every two seconds.
 
     A run that was stopped goes on from `out/checkpoint`; one that is finished is read from `out`. On Ctrl-C or SIGTERM
     the running step is finished and saved before `KeyboardInterrupt` is raised.
@@ -141,6 +144,7 @@ class _Run:
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
         self._saved_at = time.monotonic()
+        self._told_at = -math.inf
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint stands."""
@@ -190,6 +194,7 @@ class _Run:
         write_json(self.out / RESULT_FILE, result.as_dict())
         for leftover in (FOLDER, CANDIDATES):
             shutil.rmtree(self.out / leftover, ignore_errors=True)  # only room on the disk depends on it
+        (self.out / LIVE).unlink(missing_ok=True)
 
     def _step(self) -> None:
         """One optimizer step: the mean loss over the label tokens of the whole batch, and the drift held down."""
@@ -306,7 +311,12 @@ class _Run:
         steps = self.course.steps
         left = (steps - point.step) * seconds / len(recent)
         speeds = (tokens / seconds, row_tokens / seconds, 1 - tokens / row_tokens)
-        self.hooks.progress(TrainProgress(point.step, steps, point.loss, point.lr, *speeds, left, point.dev_score))
+        now = TrainProgress(point.step, steps, point.loss, point.lr, *speeds, left, point.dev_score)
+        self.hooks.progress(now)
+        if time.monotonic() - self._told_at >= LIVE_SECONDS:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_json(self.out / LIVE, asdict(now))
+            self._told_at = time.monotonic()
 
 
 def _checkpoint(out: Path, inputs: Mapping[str, Any], group: Group) -> Checkpoint | None:

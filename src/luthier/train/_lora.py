@@ -19,10 +19,10 @@ class FusedLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Output [..., out] for x [..., in]."""
-        if self.disable_adapters or self.merged or args or kwargs:
-            plain: Tensor = super().forward(x, *args, **kwargs)
-            return plain
         [name] = self.active_adapters
+        if self.disable_adapters or self.merged or name in self.lora_variant or args or kwargs:
+            plain: Tensor = super().forward(x, *args, **kwargs)  # DoRA and its like compute something else
+            return plain
         base = self.get_base_layer()
         weights = (base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight)
         fused: Tensor = _LowRank.apply(x, *weights, self.scaling[name])  # type: ignore[no-untyped-call]  # torch's stubs

@@ -185,7 +185,9 @@ def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=0.0,
-        target_modules=recipe.target,
+        target_modules="all-linear" if recipe.layers is None else list(recipe.layers),
+        use_rslora=recipe.variant == "rslora",
+        use_dora=recipe.variant == "dora",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in body.modules()),
     )
     fuse(config)
@@ -197,9 +199,12 @@ def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
         try:
             module = get_peft_model(body, config, autocast_adapter_dtype=False)
         except ValueError as error:
+            named = " ".join(recipe.layers or ())
             raise TrainingError(
                 f"LoRA cannot be put on {type(body).__name__}: {error}",
-                fix="choose another base (base: in luthier.yaml), or train: {method: full}",
+                fix=f"correct train: layers in luthier.yaml ({named}), or leave it out: all linear layers"
+                if named
+                else "choose another base (base: in luthier.yaml), or train: {method: full}",
             ) from error
     return module.eval()
 

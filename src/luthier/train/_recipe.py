@@ -10,7 +10,7 @@ from typing import Any, Literal
 from luthier.errors import TrainingError
 from luthier.spec import TrainSettings
 
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 MIN_STEPS, MAX_STEPS = 60, 2000
 MAX_RANK = 256
 
@@ -34,13 +34,15 @@ class Recipe:
     prefixes counted once); the latter bounds memory and changes the result only by rounding. `max_length` None means:
     the longest row. `epochs` counts passes over the rows; `evaluate_every` and `patience` count steps and evaluations
     without a better score. `replay_share` is replay rows per row of a step (at least one a step), `replay_weight` the
-    weight of the divergence from the base on them, in nats a token, beside the loss in nats a label token.
+    weight of the divergence from the base on them, in nats a token, beside the loss in nats a label token. `layers`
+    None adapts all linear layers but the output head; `variant` is of LoRA (see `spec.TrainSettings`).
     """
 
     method: Literal["lora", "full"] = "lora"
     rank: int = 16
     alpha: int = 32
-    target: str = "all-linear"
+    layers: tuple[str, ...] | None = None
+    variant: Literal["plain", "rslora", "dora"] = "plain"
     learning_rate: float = 5e-4
     epochs: float = 4.0
     batch_size: int = 8
@@ -71,6 +73,8 @@ class Recipe:
         positive = ("rank", "alpha", "batch_size", "tokens_per_micro_batch", "evaluate_every", "patience")
         return [
             ("method", "lora or full", self.method in ("lora", "full")),
+            ("variant", "plain, rslora or dora", self.variant in ("plain", "rslora", "dora")),
+            ("layers", "left out or at least one name", self.layers is None or len(self.layers) > 0),
             *((name, "at least 1", getattr(self, name) >= 1) for name in positive),
             ("learning_rate", "above 0", 0 < self.learning_rate < math.inf),
             ("epochs", "above 0", 0 < self.epochs < math.inf),
@@ -98,9 +102,13 @@ class Recipe:
         """
         full = settings.method == "full"
         batch = settings.batch_size or _below(BATCHES, n_rows)
+        rank = _rank(settings, n_params, completion_tokens)
         recipe = cls(
             method=settings.method,
-            rank=_rank(settings, n_params, completion_tokens),
+            rank=rank,
+            alpha=settings.alpha or (8 if settings.variant == "rslora" else 32),  # either scales rank 16 by 2
+            layers=settings.layers,
+            variant=settings.variant,
             learning_rate=settings.learning_rate or next(r[2 if full else 1] for r in RATES if n_params <= r[0]),
             epochs=settings.epochs or _epochs(n_rows, batch, full),
             batch_size=batch,
@@ -138,7 +146,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON; also what it is hashed by."""
-        return asdict(self)
+        return asdict(self) | {"layers": None if self.layers is None else list(self.layers)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
@@ -158,7 +166,8 @@ class Recipe:
             raise TrainingError(
                 f"a recipe has unknown keys: {', '.join(unknown)}", fix="remove them, or train again from luthier.yaml"
             )
-        return cls(**value)
+        layers = value.get("layers")
+        return cls(**dict(value) | {"layers": None if layers is None else tuple(layers)})
 
 
 def _below(table: tuple[tuple[float, Any], ...], n: int) -> Any:
