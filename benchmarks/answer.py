@@ -2,9 +2,10 @@
 
     python benchmarks/answer.py [--requests 64] [--rounds 2] [--threads 1] [--batch 8 16]
 
-The prompts are `snips` requests behind eight fixed demonstrations as chat turns. Each side runs in a process of its own,
-one after another in every round. Printed are processor seconds, ratios of the peer's to ours, and in how many cases the
-texts are the same; where they are not, the two best logits at the first difference, so that a tie is seen as one.
+The prompts are `snips` requests behind eight fixed demonstrations as chat turns. Each side runs in a process of its
+own, one after another in every round. Printed are processor seconds, ratios of the peer's to ours, and in how many
+cases the texts are the same; where they are not, how far the two best logits lie apart at the first difference, so that
+a tie is seen as one.
 """
 
 from __future__ import annotations

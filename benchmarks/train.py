@@ -23,16 +23,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from peers.environments import python_of  # noqa: E402
-
-from luthier.data import Message  # noqa: E402
-from luthier.models import load_model  # noqa: E402
-from luthier.train import Recipe, TrainingRow  # noqa: E402
-from luthier.train._course import Course  # noqa: E402
-from luthier.train._model import Trainee, load_body  # noqa: E402
-from luthier.train._rows import encode_rows  # noqa: E402
+from luthier.data import Message
+from luthier.models import load_model
+from luthier.train import Recipe, TrainingRow
+from luthier.train._course import Course
+from luthier.train._model import Trainee, load_body
+from luthier.train._rows import encode_rows
+from peers.environments import python_of
 
 MODEL = "smollm2-135m"
 PEER_VARIANTS = ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss")

@@ -43,9 +43,11 @@ class Notes(TrainerCallback):
         self.losses: list[float] = []
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
+        """A step is over."""
         self.times.append(time.process_time())
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        """Something is logged."""
         if logs and "loss" in logs:
             self.losses.append(logs["loss"])
 
