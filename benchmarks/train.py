@@ -190,10 +190,17 @@ def compare(name: str, arguments: argparse.Namespace) -> list[dict]:
         )
     run_tokens = statistics.mean(ours[0]["tokens"][1:])
     work = 4 * 106.2e6 * run_tokens / mean / 1e9
-    print(
-        f"{name}: {job['row_tokens']:.0f} row tokens a step, of which we run {run_tokens:.0f}; "
-        f"{ours[0]['setting']}; {work:.0f} GFLOP a processor second of {matrix_rate(arguments.threads):.0f} in products"
+    about = (
+        f"{job['row_tokens']:.0f} row tokens a step, of which we run {run_tokens:.0f}; {ours[0]['setting']}; "
+        f"{work:.0f} GFLOP a processor second of {matrix_rate(arguments.threads):.0f} in products"
     )
+    for row in table:
+        row["about"] = about
+        print(
+            f"| {row['data']} | {row['side']} | {row['seconds']:.2f} | {row['tokens']:.0f} | {row['peak']:.2f} | "
+            f"{row['faster']:.2f} | {row['memory']:.2f} | {row['gap']:.4f} |",
+            flush=True,
+        )
     return table
 
 
@@ -225,14 +232,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     print(f"torch {version('torch')}, transformers {version('transformers')}, {arguments.threads} thread(s)")
-    table = [row for name in arguments.data for row in compare(name, arguments)]
     print("\n| data | | s a step | row tokens/s | peak GB | times ours | our memory | loss gap |")
-    print("|---|---|--:|--:|--:|--:|--:|--:|")
-    for row in table:
-        print(
-            f"| {row['data']} | {row['side']} | {row['seconds']:.2f} | {row['tokens']:.0f} | {row['peak']:.2f} | "
-            f"{row['faster']:.2f} | {row['memory']:.2f} | {row['gap']:.4f} |"
-        )
+    print("|---|---|--:|--:|--:|--:|--:|--:|", flush=True)
+    table = [row for name in arguments.data for row in compare(name, arguments)]
+    for name, about in dict.fromkeys((row["data"], row["about"]) for row in table):
+        print(f"{name}: {about}")
     if arguments.plot:
         plot(table, arguments.plot)
 
