@@ -40,6 +40,7 @@ from luthier.train._interrupt import Interruption
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
+from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
@@ -104,7 +105,7 @@ def fine_tune(
     run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
-    with Interruption(group.any if group.size > 1 else None) as interruption:
+    with Interruption(group.any if group.size > 1 else None) as interruption, run.resting.resting():
         stopped = run.to_the_end(interruption)
     if group.first:
         run.publish(stopped, rounded_length(encoded), len(left_out))
@@ -143,6 +144,7 @@ class _Run:
         self.optimizer = _optimizer(trainee, recipe)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
+        self.resting = RestingBase(base.module, trainee.body)
         self._saved_at = time.monotonic()
         self._told_at = -math.inf
 
@@ -262,7 +264,7 @@ class _Run:
     def _score(self) -> float:
         value = 0.0
         if self.group.first:
-            with self._candidate() as model:
+            with self.resting.awake(), self._candidate() as model:
                 value = float(self.hooks.score(model))
         value = self.group.number_of_first(value)
         if not math.isfinite(value):
