@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 from luthier.train import Recipe
 from luthier.train._attention import PIECE, attending_to_trees, why_no_tree
 from luthier.train._course import Course
-from luthier.train._loss import batch_loss, batch_losses, held_logits, label_likelihoods, padded_batch, tree_batch
+from luthier.train._flex import subtree_ends
+from luthier.train._loss import (
+    batch_loss,
+    batch_losses,
+    flat_batch,
+    held_logits,
+    label_likelihoods,
+    padded_batch,
+    tree_batch,
+)
 from luthier.train._model import Trainee, load_body
 from luthier.train._rows import EncodedRow, encode_rows
+from luthier.train._trie import pack
 
 VOCABULARY = 61
 SHAPE = {
@@ -111,6 +121,89 @@ def test_tree_and_padded_rows_give_the_same_loss_and_gradients(name):
     assert model.config._attn_implementation == before
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma 3", "mistral, window of 9", "gpt-neox", "phi 3"])
+def test_padding_free_rows_give_the_same_loss_and_gradients(name):
+    model = build(name)
+    for seed in range(2):
+        rows = random_rows(seed)
+        wanted, wanted_gradient = gradients(model, padded_batch, rows)
+        found, found_gradient = gradients(model, flat_batch, rows)
+        assert found == pytest.approx(wanted, rel=1e-6)
+        assert float((found_gradient - wanted_gradient).norm() / wanted_gradient.norm()) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.parametrize(
+    "name", ["llama", "mistral, window of 9", "gemma 2, capped scores and logits", "gpt-2, learned positions"]
+)
+def test_the_block_mask_of_a_gpu_gives_the_likelihoods_of_padded_rows(name, monkeypatch):
+    """FlexAttention runs forward on a CPU as well; trees of several blocks, so that some are left out or whole."""
+    model = build(name)
+    for seed in range(3):
+        rows = random_rows(seed, count=12, trunk=400)
+        wanted = label_likelihoods(model, padded_batch(rows, model.device))
+        with monkeypatch.context() as on_a_gpu, attending_to_trees(model):
+            on_a_gpu.setattr("luthier.train._attention.FLEX_DEVICES", {"cpu"})
+            found = label_likelihoods(model, tree_batch(rows, model.device))
+        assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 60))
+def test_blocks_are_left_out_or_whole_where_the_tree_says_so(seed, count, trunk):
+    from luthier.train import _flex
+
+    segments = pack(random_rows(seed, count, trunk)).segments
+    ends = subtree_ends(segments)
+    places = range(len(ends))
+    seen = torch.tensor([[k <= q < ends[k] for k in places] for q in places])
+    before, _flex.BLOCK = _flex.BLOCK, 8
+    try:
+        some, whole = _flex.blocks(ends, True)
+    finally:
+        _flex.BLOCK = before
+    for q in range(len(some)):
+        for k in range(len(some)):
+            block = seen[8 * q : 8 * q + 8, 8 * k : 8 * k + 8]
+            assert some[q, k] or not block.any()
+            assert not whole[q, k] or block.all()
+            assert some[q, k] or not whole[q, k]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("packing", ["tree", "padding-free", "padded"])
+def test_layers_computed_again_give_the_same_gradients_for_less_memory(method, packing, base, rows):
+    from luthier.train._setting import Setting
+
+    setting = Setting("float32", "", packing, "")
+    encoded = encode_rows(base, rows[:8], None)
+    found = []
+    for again in (False, True):
+        trainee = Trainee(load_body(base, torch.float32), Recipe(method=method, rank=4))
+        with torch.no_grad():
+            for master in trainee.masters.values():
+                master.add_(0.01)
+        trainee.publish()
+        if again:
+            trainee.keep_only_layer_inputs()
+        kept: dict[int, int] = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with setting.attention(trainee.body), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = batch_loss(trainee.module, setting.batch(encoded, base.device))
+        with setting.attention(trainee.body):  # the layers run again in here
+            loss.backward()
+        trainee.collect_gradients()
+        found.append((loss.item(), torch.cat([m.grad.flatten() for m in trainee.masters.values()]), sum(kept.values())))
+        assert not any(module.training for module in trainee.module.modules() if not hasattr(module, "self_attn"))
+    (loss, gradient, size), (loss_again, gradient_again, size_again) = found
+    assert loss_again == loss and torch.equal(gradient, gradient_again)
+    assert size_again < 0.8 * size
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 30))
 def test_any_tree_gives_the_likelihoods_of_padded_rows(seed, count, trunk):
@@ -159,7 +252,7 @@ def test_loss_and_its_gradient_are_those_of_cross_entropy():
     assert torch.allclose(gradient, wanted_gradient, atol=1e-9)
 
 
-@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("packing", ["tree", "padding-free", "padded"])
 @pytest.mark.parametrize("budget", [10, 60, 10_000])
 def test_gradient_does_not_depend_on_how_the_batch_is_divided(packing, budget):
     from luthier.train._setting import Setting
@@ -190,7 +283,7 @@ def test_architectures_with_their_own_attention_are_known_not_to_fit(name):
     assert reason is not None and "own attention" in reason
 
 
-@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("packing", ["tree", "padding-free", "padded"])
 @pytest.mark.parametrize("chunk", [5, 256])
 def test_divergence_and_its_gradient_are_those_of_the_probabilities(packing, chunk, base, rows, monkeypatch):
     """KL(reference || model) summed over real tokens only, whatever the layout, beside rows that are learned."""

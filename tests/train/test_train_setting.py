@@ -28,14 +28,28 @@ def test_a_llama_is_packed_and_the_reason_is_a_number(base, rows, recipe):
     assert setting.packing == "tree" and "nats a label" in setting.packing_reason
 
 
-def test_an_architecture_without_the_interface_is_padded(base, rows, recipe):
-    config = transformers.BloomConfig(vocab_size=600, hidden_size=32, n_layer=1, n_head=4)
+@pytest.mark.parametrize("config", ["BloomConfig", "FalconConfig"])
+def test_an_architecture_without_the_interface_is_padded(base, rows, recipe, config):
+    shape = {"vocab_size": 600, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    other = with_module(base, transformers.AutoModelForCausalLM.from_config(getattr(transformers, config)(**shape)))
+    setting = find_setting(other, encode_rows(base, rows, None), replace(recipe, method="full"), None)
+    name = config.replace("Config", "ForCausalLM")
+    assert setting.packing == "padded"
+    assert f"no tree: {name} has its own attention" in setting.packing_reason
+    assert f"no padding-free: {name}" in setting.packing_reason
+
+
+def test_a_state_that_runs_through_rows_is_padded(base, rows, recipe):
+    config = transformers.MambaConfig(vocab_size=600, hidden_size=32, num_hidden_layers=2, state_size=4)
     other = with_module(base, transformers.AutoModelForCausalLM.from_config(config))
     setting = find_setting(other, encode_rows(base, rows, None), replace(recipe, method="full"), None)
-    assert setting.packing == "padded" and "BloomForCausalLM has its own attention" in setting.packing_reason
+    assert (
+        setting.packing == "padded"
+        and "no padding-free: MambaForCausalLM does not keep rows apart" in setting.packing_reason
+    )
 
 
-def test_a_model_that_computes_something_else_on_trees_is_padded(base, rows, recipe, monkeypatch):
+def test_a_model_that_computes_something_else_on_trees_is_packed_without_them(base, rows, recipe, monkeypatch):
     from luthier.train import _attention
 
     def forgetful(piece, groups, window, dtype, device):
@@ -43,7 +57,9 @@ def test_a_model_that_computes_something_else_on_trees_is_padded(base, rows, rec
 
     monkeypatch.setattr(_attention, "_mask", forgetful)
     setting = found(base, rows, recipe)
-    assert setting.packing == "padded" and "packed rows differ" in setting.packing_reason
+    assert (
+        setting.packing == "padding-free" and "no tree: LlamaForCausalLM differs from padded" in setting.packing_reason
+    )
     assert base.module.config._attn_implementation != NAME
 
 
@@ -56,7 +72,7 @@ def test_dropout_in_attention_is_not_taken_for_a_tree(base, rows, recipe):
     other = with_module(base, model)
     model.train()
     setting = find_setting(other, encode_rows(base, rows, None), replace(recipe, method="full"), None)
-    assert setting.packing == "padded" and "dropout" in setting.packing_reason
+    assert setting.packing != "tree" and "dropout" in setting.packing_reason
 
 
 @pytest.mark.parametrize(("features", "precision"), [({"avx512_bf16": True}, "bfloat16"), ({}, "float32")])
@@ -78,13 +94,14 @@ def test_all_weights_are_trained_in_full_precision(base, rows, recipe):
 
 
 @pytest.mark.parametrize("features", [{"avx512_bf16": True}, {}])
-def test_padded_and_packed_runs_end_alike(base, rows, recipe, score, tmp_path, monkeypatch, features):
+@pytest.mark.parametrize("packing", ["padding-free", "padded"])
+def test_all_packings_end_alike(base, rows, recipe, score, tmp_path, monkeypatch, features, packing):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     packed = fine_tune(base, rows, recipe, tmp_path / "packed", score=score)
-    monkeypatch.setattr(setting_module, "why_no_tree", lambda model: "forbidden")
-    padded = fine_tune(base, rows, recipe, tmp_path / "padded", score=score)
-    assert (packed.setting.packing, padded.setting.packing) == ("tree", "padded")
-    assert packed.tokens < 0.5 * padded.tokens and padded.setting.packing_reason == "forbidden"
+    monkeypatch.setattr(setting_module, "PACKED", ("padding-free",) if packing == "padding-free" else ())
+    other = fine_tune(base, rows, recipe, tmp_path / "other", score=score)
+    assert (packed.setting.packing, other.setting.packing) == ("tree", packing)
+    assert packed.tokens < 0.5 * other.tokens
     tolerance = 0.02 if features else 1e-3
-    assert [p.loss for p in packed.curve] == pytest.approx([p.loss for p in padded.curve], rel=tolerance)
-    assert packed.best_score == pytest.approx(padded.best_score, rel=5 * tolerance)
+    assert [p.loss for p in packed.curve] == pytest.approx([p.loss for p in other.curve], rel=tolerance)
+    assert packed.best_score == pytest.approx(other.best_score, rel=5 * tolerance)

@@ -3,7 +3,8 @@
 A token attends to the tokens on its path to the root and to nothing else. The tree is cut into pieces; the queries of a
 piece meet the keys of the pieces above it and of the piece itself in one call, so that no work is spent on other
 branches. Keys along a path stand at depths 0, 1, 2, ..., hence causality and sliding windows are a matter of depths.
-The tree reaches the attention function as a keyword argument of the model's `forward`: nothing is patched or global.
+On a GPU one call of FlexAttention does the same under a block mask. The tree reaches the attention function as a
+keyword argument of the model's `forward`: nothing is patched or global.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
+from luthier.train._flex import block_mask, flex
 from luthier.train._trie import Segment
 
 NAME = "luthier_tree"  # of the attention function, and of the keyword that carries the tree
 PIECE = 256  # longest piece; a causal mask wastes half of the work inside a piece, and short pieces cost calls
+FLEX_DEVICES = frozenset({"cuda"})  # where its compiled kernels run forward and backward
 FEW_KEYS = 512  # up to here a CPU attends faster in bf16 by plain products (1.7 times), for 2 bytes a score kept
 
 
@@ -43,7 +46,9 @@ class Tree:
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.pieces = _pieces(segments)
         self.lengths = [piece.length for piece in self.pieces]
+        self._segments = tuple(segments)
         self._masks: dict[tuple[Any, ...], Tensor] = {}
+        self._block_masks: dict[tuple[Any, ...], Any] = {}
 
     def masks(self, groups: int, window: int | None, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
         """Additive masks, a piece each: [groups * queries, keys on the path], 0 or minus infinity."""
@@ -54,6 +59,13 @@ class Tree:
                 self._masks[key] = _mask(piece, groups, window, dtype, device)
             found.append(self._masks[key])
         return found
+
+    def block_mask(self, window: int | None, device: torch.device) -> Any:
+        """The whole tree as FlexAttention's mask."""
+        key = (window, device)
+        if key not in self._block_masks:
+            self._block_masks[key] = block_mask(self._segments, window, device)
+        return self._block_masks[key]
 
 
 def tree_attention(
@@ -85,6 +97,9 @@ def tree_attention(
     """
     _refuse(module, query, attention_mask, dropout, luthier_tree, others)
     assert luthier_tree is not None
+    if query.device.type in FLEX_DEVICES and s_aux is None:
+        blocks = luthier_tree.block_mask(sliding_window, query.device)
+        return flex(query, key, value, blocks, scaling, softcap).transpose(1, 2), None
     groups = query.shape[1] // key.shape[1]
     masks = luthier_tree.masks(groups, sliding_window, query.dtype, query.device)
     queries, keys, values = (torch.split(part, luthier_tree.lengths, dim=2) for part in (query, key, value))

@@ -45,7 +45,7 @@ from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainR
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
 
-ENGINE_VERSION = 3  # raise it when the same inputs give other weights
+ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
 EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
 LIVE, LIVE_SECONDS = "progress.json", 2.0  # what a running run tells any process, and how often
@@ -101,6 +101,8 @@ def fine_tune(
     checkpoint = _checkpoint(out, inputs, group)
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype), recipe)
+    if setting.recompute:
+        trainee.keep_only_layer_inputs()
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
     run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:

@@ -1,4 +1,4 @@
-"""The losses of one micro-batch, as a tree or as padded rows: what is learned of it, and how far it left the base."""
+"""The losses of one micro-batch, in any packing: what is learned of it, and how far it left the base."""
 
 from __future__ import annotations
 
@@ -53,8 +53,26 @@ def tree_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
     return MicroBatch(inputs, kept, nodes, targets, weights, held, packed.tokens, packed.row_tokens)
 
 
+def flat_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
+    """Rows end to end in one sequence, each with positions from 0: the model's own attention keeps them apart."""
+    lengths = [len(row.ids) - 1 for row in rows]
+    begins = np.cumsum([0, *lengths[:-1]]).tolist()
+    nodes = [range(begin + row.start - 1, begin + n) for row, begin, n in zip(rows, begins, lengths, strict=True)]
+    places = torch.tensor([place for part in nodes for place in part])
+    learned = torch.tensor([not row.held for row in rows for _ in range(row.labels)], dtype=torch.bool)
+    targets = torch.tensor([token for row in rows if not row.held for token in row.ids[row.start :]], dtype=torch.long)
+    inputs = {
+        "input_ids": torch.tensor([[token for row in rows for token in row.ids[:-1]]], device=device),
+        "position_ids": torch.tensor([[place for length in lengths for place in range(length)]], device=device),
+    }
+    order = torch.arange(len(places))
+    kept, targets = places.to(device), targets.to(device)
+    first, second = order[learned].to(device), order[~learned].to(device)
+    return MicroBatch(inputs, kept, first, targets, torch.ones_like(targets), second, sum(lengths), sum(lengths))
+
+
 def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
-    """Rows side by side, padded on the right: for architectures that the tree does not fit."""
+    """Rows side by side, padded on the right: for architectures that no packing fits."""
     width = max(len(row.ids) for row in rows) - 1
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.long)

@@ -12,13 +12,16 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import TrainingError
 from luthier.models import LocalModel, quiet
@@ -102,6 +105,18 @@ class Trainee:
                     yield self.module, self.body
             else:
                 yield base.module, base.module
+
+    def keep_only_layer_inputs(self) -> None:
+        """Keep what enters a decoder layer, and compute the layer again for the backward pass (Chen et al. 2016).
+
+        It makes the same weights with less memory and about a third more work.
+        """
+        for layer in self.body.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.gradient_checkpointing = True
+                again = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False, preserve_rng_state=False)
+                setattr(layer, "_gradient_checkpointing_func", again)  # noqa: B010  # mypy takes it for a submodule
+                layer.training = True  # of this module alone: nothing inside it drops out
 
     def forget_gradients(self) -> None:
         """Begin a new optimizer step."""

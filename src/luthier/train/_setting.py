@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,28 +13,35 @@ from transformers import PreTrainedModel
 from luthier.errors import Problem, TrainingError
 from luthier.models import LocalModel
 from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
-from luthier.train._loss import MicroBatch, held_logits, label_likelihoods, padded_batch, tree_batch
+from luthier.train._loss import MicroBatch, flat_batch, held_logits, label_likelihoods, padded_batch, tree_batch
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
 
 SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
 LOSS_TOLERANCE = 0.02  # relative, bf16 against fp32
-LAYOUT_TOLERANCE = 2e-3  # nats a label, tree against padded, in fp32
+LAYOUT_TOLERANCE = 2e-3  # nats a label, packed against padded, in fp32
 COARSE_TOLERANCE = 0.5  # the same in half precision, where a layout changes every rounding
+MIXED = 0.25  # of what mixing rows changes, at most
 
-Packing = Literal["tree", "padded"]
+Packing = Literal["tree", "padding-free", "padded"]
+PACKED: tuple[Packing, ...] = ("tree", "padding-free")  # the most saving first
+MAKERS = {"tree": tree_batch, "padding-free": flat_batch, "padded": padded_batch}
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Precision of the forward pass, packing of batches, and why. Part of a checkpoint: a resumed run keeps it."""
+    """Precision of the forward pass, packing of batches, and why. Part of a checkpoint: a resumed run keeps it.
+
+    `recompute` says that only the inputs of decoder layers are kept for the backward pass, to fit into memory.
+    """
 
     precision: Precision
     precision_reason: str
     packing: Packing
     packing_reason: str
+    recompute: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -44,7 +51,7 @@ class Setting:
 
     def batch(self, rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
         """Rows in this packing."""
-        return (tree_batch if self.packing == "tree" else padded_batch)(rows, device)
+        return MAKERS[self.packing](rows, device)
 
     def attention(self, model: PreTrainedModel) -> Any:
         """A context in which the model takes batches of this packing."""
@@ -58,7 +65,7 @@ class Setting:
         with trainee.untrained(base) as (module, body), self.attention(body):
             return held_logits(module, self.batch(held, trainee.device))
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | bool]:
         """For saving."""
         return asdict(self)
 
@@ -93,19 +100,44 @@ def find_setting(
 
 
 def _packing(model: PreTrainedModel, sample: list[EncodedRow], wanted: torch.Tensor) -> tuple[Packing, str]:
-    """Whether the tree gives the likelihoods that padded rows give."""
-    reason = why_no_tree(model)
-    if reason is not None:
-        return "padded", reason
+    """The most saving packing that gives the likelihoods which padded rows give, and why none saves more."""
+    reasons: list[str] = []
+    for packing in PACKED:
+        reason = why_no_tree(model) if packing == "tree" else None
+        found = reason or _difference(model, packing, sample, wanted)
+        if isinstance(found, float):
+            return packing, "; ".join([*reasons, f"{packing}: equal to padded rows within {found:.1g} nats a label"])
+        reasons.append(f"no {packing}: {found}")
+    return "padded", "; ".join(reasons)
+
+
+def _difference(
+    model: PreTrainedModel, packing: Packing, sample: list[EncodedRow], wanted: torch.Tensor
+) -> float | str:
+    """Largest difference of a label's log-likelihood from that of padded rows, or why the packing cannot be used.
+
+    It must be small in itself, and small against what a row does to the next one where nothing keeps them apart: a
+    model that hardly looks at its context passes the first test with any packing.
+    """
+    name = type(model).__name__
     try:
-        with attending_to_trees(model):
-            found = label_likelihoods(model, tree_batch(sample, model.device))
-    except (NotATreeError, TypeError) as error:  # TypeError: `forward` does not pass keywords on
-        return "padded", f"{type(model).__name__}: {error}"
+        with attending_to_trees(model) if packing == "tree" else nullcontext():
+            found = label_likelihoods(model, MAKERS[packing](sample, model.device))
+    except (NotATreeError, TypeError) as error:  # TypeError: `forward` does not know the keywords
+        return f"{name}: {error}"
     difference = float((found - wanted).abs().max())
     if not difference <= (LAYOUT_TOLERANCE if model.dtype.itemsize > 2 else COARSE_TOLERANCE):
-        return "padded", f"{type(model).__name__}: packed rows differ from padded ones by {difference:.2g} nats a label"
-    return "tree", f"equal to padded rows within {difference:.1g} nats a label"
+        return f"{name} differs from padded rows by {difference:.2g} nats a label"
+    if packing == "padding-free" and len(sample) > 1:
+        mixed = label_likelihoods(model, replace(batch := flat_batch(sample, model.device), inputs=_mixed(batch)))
+        if difference > MIXED * float((mixed - wanted).abs().max()):
+            return f"{name} does not keep rows apart"
+    return difference
+
+
+def _mixed(batch: MicroBatch) -> dict[str, Any]:
+    """The inputs of a padding-free batch without what keeps its rows apart."""
+    return {"input_ids": batch.inputs["input_ids"]}
 
 
 def _precision(
