@@ -23,14 +23,14 @@ SCALE = 0.5
 TEXTS = ["My invoice shows the wrong amount.", "Where is the parcel?", "Play some music.", "What is 17 plus 25?"]
 
 
-def save_adapter(base: LocalModel, folder: Path) -> Path:
+def save_adapter(base: LocalModel, folder: Path, **changes: object) -> Path:
     """A LoRA adapter with random weights that change answers."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     body = AutoModelForCausalLM.from_pretrained(base.folder)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **changes)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         tuned = get_peft_model(body, config)
@@ -146,6 +146,27 @@ def test_the_peft_export_loads_in_peft_and_answers_the_same(tuned, tmp_path):
             made = model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)
         assert tuned.base.tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True) == wanted
     assert (out / "README.md").read_text().startswith("---\nbase_model: tiny\nlibrary_name: peft\n")
+
+
+def test_the_scale_of_rslora_is_written_out(tiny_model_folder, tmp_path):
+    """llama.cpp's converter knows alpha over rank only."""
+    import torch
+
+    from luthier.release._export import _bake
+
+    base = load_model(str(tiny_model_folder))
+    stabilised = save_adapter(base, tmp_path / "adapter", use_rslora=True)
+    _bake(stabilised, tmp_path / "out", SCALE)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["use_rslora"] is False and config["lora_alpha"] == 8 * 2 * SCALE  # the root of rank 4
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        plain, wanted, written = (
+            model.module(input_ids=ids).logits
+            for model in (base, base.with_adapter(stabilised, SCALE), base.with_adapter(tmp_path / "out"))
+        )
+    torch.testing.assert_close(written, wanted)
+    assert not torch.allclose(plain, wanted, atol=1e-2)
 
 
 def test_the_merged_export_needs_no_adapter_and_answers_the_same(tuned, tmp_path):

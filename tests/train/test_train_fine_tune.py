@@ -49,7 +49,8 @@ def test_the_adapter_gives_the_best_score_again(run, base, score):
 
 def test_the_folder_holds_an_adapter_without_a_place(run, tmp_path):
     result, _, out = run
-    assert sorted(p.name for p in result.folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "luthier-adapter.json"]
+    assert sorted(p.name for p in result.folder.iterdir()) == names
     assert result.adapter_hash == hash_folder(result.folder)
     config = json.loads((result.folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "tiny" and config["r"] == 4 and config["lora_alpha"] == 8

@@ -1,8 +1,11 @@
 """While a half-precision copy is trained, the base's own weights take no room, and come back as they were."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from luthier.errors import TrainingError
 from luthier.models import load_folder
 from luthier.train import Recipe, fine_tune
 from luthier.train._model import Trainee, load_body
@@ -43,6 +46,29 @@ def test_what_the_copy_has_only_nearly_stays(base, half):
     assert 0 <= RestingBase(base.module, trainee.body).bytes < RestingBase(half.module, trainee.body).bytes
     whole = Trainee(load_body(half, torch.float32), RECIPE)
     assert RestingBase(half.module, whole.body).bytes == 0
+
+
+def test_a_base_in_4_bits_comes_back_from_its_files(base, half):
+    for whole in (base, half):
+        before = bits(whole.module)
+        trainee = Trainee(load_body(whole, torch.float32, "qlora"), replace(RECIPE, method="qlora"))
+        assert RestingBase(whole.module, trainee.body).bytes == 0
+        resting = RestingBase(whole.module, trainee.body, whole.folder)
+        assert resting.bytes == sum(weight.numel() * 4 for weight in before.values())
+        with resting.resting():
+            assert sum(weight.numel() for weight in whole.module.parameters()) == 0
+            with resting.awake():
+                assert all(torch.equal(weight, before[name]) for name, weight in bits(whole.module).items())
+        assert all(torch.equal(weight, before[name]) for name, weight in bits(whole.module).items())
+
+
+def test_a_file_that_changes_meanwhile_is_an_error(half):
+    trainee = Trainee(load_body(half, torch.float32, "qlora"), replace(RECIPE, method="qlora"))
+    resting = RestingBase(half.module, trainee.body, half.folder)
+    (half.folder / "model.safetensors").touch()
+    with pytest.raises(TrainingError, match="was changed while an adapter was trained") as caught, resting.resting():
+        pass
+    assert "checkpoint" in caught.value.fix
 
 
 def test_a_base_is_whole_after_training_and_after_a_failure(half, rows, score, tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def plan(bench: Bench) -> Plan:
 def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
     cases, tuned = len(bench.development), method.startswith("fine-tune")
     if tuned:  # an adapter as it was trained has been scored while training
-        choosing = cases * (len(SCALES) - 1 if bench.task.train.method == "lora" else 1)
+        choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
         choosing = answers_to_choose(variant_count(method, bench), cases)
     answers = choosing + len(bench.test)

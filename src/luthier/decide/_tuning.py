@@ -222,8 +222,7 @@ def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepa
     adapter = hash_folder(result.folder)
     table: list[dict[str, Any]] = []
     systems = []
-    scalable = result.recipe.method == "lora" and result.recipe.variant != "dora"
-    scales = SCALES if scalable else SCALES[:1]
+    scales = SCALES if result.recipe.scalable else SCALES[:1]
     for scale in scales:
         setup = replace(untrained.setup, adapter=adapter, scale=scale)
         model = base.with_tuning(result.folder, scale)

@@ -1,16 +1,18 @@
 """What can answer: one Protocol, local transformers, OpenAI-compatible endpoints, a scripted fake; prices.
 
-Importing this loads neither torch nor transformers; `LocalModel` is imported when it is first asked for.
+Importing this loads neither torch nor transformers; what needs them is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from luthier.models._base import Answer, Constraint, Model, Price, Request
 from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
+from luthier.models._origin import write_origin
 from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
@@ -19,6 +21,7 @@ from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down
 
 if TYPE_CHECKING:
     from luthier.models._local import LocalModel
+    from luthier.models._tokens import add_rows, table_names
 
 __all__ = [
     "Answer",
@@ -33,6 +36,7 @@ __all__ = [
     "ScriptedModel",
     "Trie",
     "adapter_hash",
+    "add_rows",
     "common_prefix",
     "cost_of",
     "default_cache",
@@ -47,13 +51,16 @@ __all__ = [
     "render_example",
     "render_prompt",
     "stop_ids",
+    "table_names",
     "tree_size",
+    "write_origin",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "LocalModel":
-        from luthier.models._local import LocalModel
+_HEAVY = {"LocalModel": "_local", "add_rows": "_tokens", "table_names": "_tokens"}
 
-        return LocalModel
+
+def __getattr__(name: str) -> Any:
+    if name in _HEAVY:
+        return getattr(import_module(f"luthier.models.{_HEAVY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

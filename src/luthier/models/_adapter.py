@@ -35,7 +35,8 @@ def read_adapter(folder: Path, scale: float) -> Adapter:
     Raises:
         ModelError: a file is missing or damaged, it is no LoRA adapter, or it cannot be scaled.
     """
-    from peft import LoraConfig, PeftConfig
+    with quiet():
+        from peft import LoraConfig, PeftConfig
 
     missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
     if missing:
@@ -79,7 +80,7 @@ def attach(module: Any, adapter: Adapter) -> Any:
         # PEFT asks transformers under a name that is being renamed; the answer is the same.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         try:
-            model = get_peft_model(_sharing_copy(module), adapter.config, low_cpu_mem_usage=True)
+            model = get_peft_model(sharing_copy(module), adapter.config, low_cpu_mem_usage=True)
         except ValueError as error:  # no layer has the names that the adapter changes
             raise ModelError(
                 f"the adapter in {adapter.folder} does not fit this base: {error}",
@@ -89,11 +90,21 @@ def attach(module: Any, adapter: Adapter) -> Any:
         wanted = get_peft_model_state_dict(model, save_embedding_layers=False)
         _check_shapes(adapter, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
         set_peft_model_state_dict(model, adapter.weights, low_cpu_mem_usage=True)
+        _settle_tokens(model)
     return model.to(module.device).eval()
 
 
-def _sharing_copy(module: Any) -> Any:
-    """A copy of the modules around the same weights: PEFT replaces modules, so the original keeps its own."""
+def _settle_tokens(model: Any) -> None:
+    """Put trained rows of tokens into their tables, which PEFT would copy as a whole in every pass."""
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
+
+    for layer in model.modules():
+        if isinstance(layer, TrainableTokensLayer):
+            layer.merge()
+
+
+def sharing_copy(module: Any) -> Any:
+    """A copy of the modules around the same weights: what replaces modules of it leaves the original's alone."""
     shared: dict[int, Any] = {}
     for parameter in module.parameters():
         # A parameter object of its own, on the same memory: PEFT freezes it without freezing the original.

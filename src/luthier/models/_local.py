@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from luthier.data import Message, content_hash
 from luthier.errors import ModelError, Problem, TooLongError
+from luthier.models._adapter import attach, read_adapter
 from luthier.models._base import Answer, Request
 from luthier.models._constrain import Grammars, Matcher
 from luthier.models._engine import Engine
 from luthier.models._generate import Generated, Job, generate
+from luthier.models._origin import check_origin, read_origin
 from luthier.models._render import render_prompt, stop_ids
 from luthier.models._score import next_token_logprobs, token_logprobs
+from luthier.models._tokens import Added, check_vocabulary, longer_module, longer_tokenizer
 
 
 class LocalModel:
@@ -43,12 +46,14 @@ class LocalModel:
         base_identity: str | None = None,
         folder: Path | None = None,
         adapter: Path | None = None,
+        added: Added | None = None,
         grammars: Grammars | None = None,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self.name, self.identity = name, identity
         self.base_identity = base_identity or identity
         self.folder, self.adapter = folder, adapter
+        self.added = added or Added()
         core = module.get_base_model() if hasattr(module, "get_base_model") else module
         self._engine = Engine(core, stop_ids(tokenizer, core.generation_config))
         self._grammars = grammars or Grammars(tokenizer, self._engine.vocabulary, self._engine.stops)
@@ -70,11 +75,15 @@ class LocalModel:
             scale: factor of the adapter's effect; 1 is what was trained, 0 the base.
 
         Raises:
-            ModelError: not such a folder, or an adapter of another base (every tensor that does not fit is named).
+            ModelError: not such a folder, or an adapter of another base (with every tensor that does not fit).
         """
-        from luthier.models._adapter import attach, read_adapter
-
+        origin = read_origin(folder)
+        if origin is not None and origin.added_tokens and not self.added.texts:
+            return self.with_tokens(origin.added_tokens).with_adapter(folder, scale)
         adapter = read_adapter(folder, scale)
+        if self.folder is not None:
+            check_origin(folder, self.folder, self.name)
+        check_vocabulary(folder, self.tokenizer)
         return LocalModel(
             attach(self.module, adapter),
             self.tokenizer,
@@ -83,7 +92,27 @@ class LocalModel:
             base_identity=self.base_identity,
             folder=self.folder,
             adapter=folder,
+            added=self.added,
             grammars=self._grammars,  # reading a tokenizer for constraints takes a second
+        )
+
+    def with_tokens(self, tokens: Sequence[str]) -> LocalModel:
+        """This model with further tokens, each beginning as the mean of what it was split into before.
+
+        Both share the memory of all weights but the embeddings.
+
+        Raises:
+            ModelError: a token is known already, or the architecture cannot take more.
+        """
+        tokenizer, added = longer_tokenizer(self.tokenizer, tokens)
+        return LocalModel(
+            longer_module(self.module, added),
+            tokenizer,
+            name=self.name,
+            identity=content_hash({"base": self.identity, "added tokens": list(tokens)}),
+            base_identity=self.base_identity,
+            folder=self.folder,
+            added=added,
         )
 
     def with_tuning(self, folder: Path, scale: float = 1.0) -> LocalModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -107,10 +108,16 @@ def _melt(base: LocalModel, adapter: Path, folder: Path) -> Model:
 
 
 def _bake(adapter: Path, out: Path, scale: float) -> None:
-    """Copy an adapter with its scale in `lora_alpha`, and without the place on this machine where its base lies."""
+    """Copy an adapter with its scale in `lora_alpha`, and without the place on this machine where its base lies.
+
+    So is the scale of rsLoRA: llama.cpp's converter divides by the rank whatever the configuration says.
+    """
     shutil.copytree(adapter, out, dirs_exist_ok=True)
     config: dict[str, Any] = read_json(out / ADAPTER_CONFIG)
     patterns = config.get("alpha_pattern") or {}
+    if config.get("use_rslora") and not config.get("rank_pattern"):
+        scale *= math.sqrt(config["r"])
+        _change_config(out, use_rslora=False)
     _change_config(
         out,
         lora_alpha=_whole(config["lora_alpha"] * scale),

@@ -133,16 +133,21 @@ class SplitSettings(Frozen):
 class TrainSettings(Frozen):
     """How to fine-tune. None means: by table, from the size of the base and the number of rows.
 
-    Of LoRA: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an adapter, as the
-    model's modules end (`q_proj`), all of them where None; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which
-    scales by the root of the rank (Kalajdzievski 2023), or `dora`, which learns magnitudes apart (Liu et al. 2024).
+    `qlora` is LoRA on a base in 4 bits (NF4 with double quantisation, Dettmers et al. 2023); it needs bitsandbytes.
+    Of both: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an adapter, as the
+    model's modules end (`q_proj`), all of them where None; of the blocks that layers stand in, the first `from_layer`
+    get none; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which scales by the root of the rank (Kalajdzievski
+    2023), or `dora`, which learns magnitudes apart (Liu et al. 2024). `added_tokens` are texts that become one token
+    each, whose rows of the embeddings are trained beside the adapter.
     """
 
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = "lora"
     rank: int = Field(default=16, ge=1, le=512)
     alpha: int | None = Field(default=None, ge=1)
     layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    from_layer: int = Field(default=0, ge=0)
     variant: Literal["plain", "rslora", "dora"] = "plain"
+    added_tokens: tuple[str, ...] = ()
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     epochs: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)

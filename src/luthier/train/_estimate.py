@@ -44,11 +44,12 @@ def estimate(
     Raises:
         TeachesNothingError, TrainingError: as `fine_tune` before its first step.
     """
+    base = base.with_tokens(recipe.added_tokens) if recipe.added_tokens else base
     encoded = encode_rows(base, rows, recipe.max_length)
     again, _ = replay_rows(base, replay, recipe.max_length)
     course = Course(encoded, again, recipe)
-    setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype))
-    trainee = Trainee(load_body(base, setting.dtype), recipe)
+    setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype, recipe.method))
+    trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
     largest = _largest(course, setting)
     _run(base, trainee, setting, largest)  # the first pass pays for allocations and kernels
     seconds, activations, run = _run(base, trainee, setting, largest)

@@ -49,6 +49,7 @@ ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
 EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
 LIVE, LIVE_SECONDS = "progress.json", 2.0  # what a running run tells any process, and how often
+LIBRARIES = ("torch", "transformers", "peft", "safetensors")  # that decide what comes out
 RECENT = 20  # steps that speeds are averaged over
 
 Score = Callable[[LocalModel], float]
@@ -91,6 +92,7 @@ def fine_tune(
         TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run.
         DiskFullError, StoreError: `out` cannot be written.
     """
+    base = base.with_tokens(recipe.added_tokens) if recipe.added_tokens else base
     encoded = encode_rows(base, rows, recipe.max_length)
     held, left_out = replay_rows(base, replay, recipe.max_length)
     inputs = _inputs(base, encoded, held, recipe)
@@ -100,7 +102,7 @@ def fine_tune(
     group = current_group()
     checkpoint = _checkpoint(out, inputs, group)
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
-    trainee = Trainee(load_body(base, setting.dtype), recipe)
+    trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
@@ -146,7 +148,7 @@ class _Run:
         self.optimizer = _optimizer(trainee, recipe)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
-        self.resting = RestingBase(base.module, trainee.body)
+        self.resting = RestingBase(base.module, trainee.body, base.folder if recipe.method == "qlora" else None)
         self._saved_at = time.monotonic()
         self._told_at = -math.inf
 
@@ -177,7 +179,7 @@ class _Run:
 
     def publish(self, stopped: str, max_length: int, left_out: int) -> None:
         """Write the best weights and the record of the run; the checkpoint has served its purpose."""
-        folder = self.out / ("adapter" if self.recipe.method == "lora" else "model")
+        folder = self.out / ("model" if self.recipe.method == "full" else "adapter")
         with new_folder(folder) as unfinished:
             self.trainee.save(self.best, unfinished, self.base)
         result = TrainResult(
@@ -193,7 +195,9 @@ class _Run:
             stopped=stopped,
             curve=self.state.curve,
             replay_left_out=left_out,
-            versions={name: version(name) for name in ("torch", "transformers", "peft", "safetensors")},
+            versions={
+                name: version(name) for name in (*LIBRARIES, *["bitsandbytes"] * (self.recipe.method == "qlora"))
+            },
         )
         write_json(self.out / RESULT_FILE, result.as_dict())
         for leftover in (FOLDER, CANDIDATES):
@@ -336,7 +340,9 @@ def _setting(base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, group
     """What the first process's machine allows."""
     found = ""
     if group.first:
-        found = json.dumps(find_setting(base, rows, recipe, lambda dtype: load_body(base, dtype)).as_dict())
+        found = json.dumps(
+            find_setting(base, rows, recipe, lambda dtype: load_body(base, dtype, recipe.method)).as_dict()
+        )
     return Setting(**json.loads(group.text_of_first(found)))
 
 

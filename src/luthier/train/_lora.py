@@ -7,6 +7,7 @@ adapter off stay PEFT's; the layer is given to it by the hook that it has for la
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -25,40 +26,54 @@ class FusedLinear(Linear):
             return plain
         base = self.get_base_layer()
         weights = (base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight)
-        fused: Tensor = _LowRank.apply(x, *weights, self.scaling[name])  # type: ignore[no-untyped-call]  # torch's stubs
+        fused: Tensor = LowRank.apply(x, *weights, self.scaling[name])  # type: ignore[no-untyped-call]  # torch's stubs
         return fused
 
 
-def fuse(config: Any) -> None:
-    """Have PEFT put `FusedLinear` on plain linear layers."""
-    config._register_custom_module({torch.nn.Linear: FusedLinear})
+def fuse(config: Any, four_bit: Mapping[type, type] | None = None) -> None:
+    """Have PEFT put `FusedLinear` on plain linear layers, and the layers named in `four_bit` on theirs."""
+    # The first class that fits is taken, and a 4-bit layer is a linear one.
+    config._register_custom_module({**(four_bit or {}), torch.nn.Linear: FusedLinear})
 
 
 def fused_layers(module: torch.nn.Module) -> tuple[int, int]:
     """How many adapted layers are fused, and how many there are."""
     adapted = [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
-    return sum(isinstance(layer, FusedLinear) for layer in adapted), len(adapted)
+    return sum(type(layer).__name__.startswith("Fused") for layer in adapted), len(adapted)
 
 
-class _LowRank(torch.autograd.Function):
-    """W is [out, in] and frozen, A [rank, in], B [out, rank]; only the rank-wide product is kept for backward."""
+class LowRank(torch.autograd.Function):
+    """W is [out, in] and frozen, A [rank, in], B [out, rank]; only the rank-wide product is kept for backward.
+
+    `unpack` makes W of what is kept of it, in either pass; None where W is kept itself.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        unpack: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ a.t()
-        out = torch.nn.functional.linear(flat, w, bias).addmm_(low, b.t(), alpha=scale)
+        out = torch.nn.functional.linear(flat, unpack(w) if unpack else w, bias).addmm_(low, b.t(), alpha=scale)
         ctx.save_for_backward(flat, low, w, a, b)
-        ctx.scale = scale
+        ctx.scale, ctx.unpack = scale, unpack
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None, None]:
         flat, low, w, a, b = ctx.saved_tensors
-        gradient = gradients[0].reshape(-1, w.shape[0])
+        gradient = gradients[0].reshape(-1, b.shape[0])
         through = (gradient @ b).mul_(ctx.scale)
         to_b = (gradient.t() @ low).mul_(ctx.scale)
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = (gradient @ w).addmm_(through, a).view(*gradients[0].shape[:-1], -1)
-        return to_x, None, None, through.t() @ flat, to_b, None
+            weight = ctx.unpack(w) if ctx.unpack else w
+            to_x = (gradient @ weight).addmm_(through, a).view(*gradients[0].shape[:-1], -1)
+        return to_x, None, None, through.t() @ flat, to_b, None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,15 @@ def merge(base: LocalModel, adapter: Path, out: Path, *, prompts: Sequence[str] 
         DiskFullError, StoreError: `out` cannot be written.
     """
     samples = [render_prompt(base.tokenizer, [Message("user", prompt)]) for prompt in prompts]
-    exact = LocalModel.wrap(load_body(base, torch.float32), base.tokenizer, name=base.name, identity=base.identity)
-    tuned = exact.with_adapter(adapter).module
-    wanted = _logits(tuned, samples)
-    body = tuned.merge_and_unload(safe_merge=True)
+    exact = LocalModel(
+        load_body(base, torch.float32), base.tokenizer, name=base.name, identity=base.identity, folder=base.folder
+    )
+    tuned = exact.with_adapter(adapter)
+    wanted = _logits(tuned.module, samples)
+    with warnings.catch_warnings():
+        # Trained rows of tokens stand in their tables already.
+        warnings.filterwarnings("ignore", message="All adapters are already merged")
+        body = tuned.module.merge_and_unload(safe_merge=True)
     merging = _difference(wanted, _logits(body, samples))
     if not merging <= TOLERANCE * max(1.0, float(wanted.abs().max())):
         raise TrainingError(
@@ -65,7 +71,7 @@ def merge(base: LocalModel, adapter: Path, out: Path, *, prompts: Sequence[str] 
         )
     precision = saved_precision(base)
     with new_folder(out) as folder:
-        save_model(body.to(precision), folder, base)
+        save_model(body.to(precision), folder, base.with_tokens(tuned.added.texts) if tuned.added.texts else base)
     saved = _logits(_reload(out), samples)
     return Merged(
         folder=out,

@@ -7,10 +7,11 @@ no update is lost to rounding (Micikevicius et al. 2018).
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,9 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import TrainingError
-from luthier.models import LocalModel, quiet
+from luthier.models import LocalModel, add_rows, quiet, table_names, write_origin
 from luthier.train._files import saving, write_tensors
-from luthier.train._recipe import Recipe
+from luthier.train._recipe import Method, Recipe
 
 ADAPTER = "default"
 TOKENIZER_FILES = (
@@ -40,20 +41,46 @@ TOKENIZER_FILES = (
 )
 
 
-def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A fresh copy of the base on its device, in `dtype` and without dropout.
+def load_body(base: LocalModel, dtype: torch.dtype, method: Method = "lora") -> PreTrainedModel:
+    """A fresh copy of the base on its device, without dropout, in `dtype`; for `qlora` its linear layers in 4 bits.
 
     Raises:
-        TrainingError: the base is not a plain model that lies in a folder.
+        TrainingError: the base is not a plain model that lies in a folder, or bitsandbytes is missing.
     """
     from transformers import AutoModelForCausalLM
 
+    how: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
+    if method == "qlora":
+        _check_quantisable(base)
+        with quiet():
+            from luthier.train._nf4 import four_bits, settle
+
+        how |= {"quantization_config": four_bits(dtype), "device_map": {"": base.device}}
     with quiet():
-        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            base_folder(base), dtype=dtype, local_files_only=True, use_safetensors=True
+        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base_folder(base), **how)
+    if method == "qlora":
+        settle(body)
+    else:
+        body.to(base.device)  # type: ignore[arg-type]  # its stubs know strings only
+    if base.added.texts:
+        add_rows(body, base.added)
+    body.eval()  # type: ignore[no-untyped-call]
+    return body
+
+
+def _check_quantisable(base: LocalModel) -> None:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            "train: {method: qlora} needs bitsandbytes, which is not installed",
+            why="it keeps the base's weights in 4 bits",
+            fix='pip install "luthier[qlora]", or set train: {method: lora} in luthier.yaml',
         )
-    placed: PreTrainedModel = body.to(base.device).eval()  # type: ignore[arg-type]  # its stubs know strings only
-    return placed
+    if getattr(base.module.config, "quantization_config", None) is not None:
+        raise TrainingError(
+            f"{base.name} is quantised already",
+            why="quantising it again would train on other weights than it has",
+            fix="set train: {method: lora} in luthier.yaml: the adapter is trained on the base as it is",
+        )
 
 
 def base_folder(base: LocalModel) -> Path:
@@ -75,12 +102,12 @@ class Trainee:
     """The model in training.
 
     `body` is the transformers model; `module` is what is called: the body with LoRA layers in it, or the body itself.
-    `masters` are the trained weights by name, fp32 at least.
+    `masters` are the trained weights by name, fp32 at least. `added_ids` are tokens whose rows are trained beside LoRA.
     """
 
-    def __init__(self, body: PreTrainedModel, recipe: Recipe) -> None:
+    def __init__(self, body: PreTrainedModel, recipe: Recipe, added_ids: Sequence[int] = ()) -> None:
         self.body = body.requires_grad_(recipe.method == "full")
-        self.module: Any = self.body if recipe.method == "full" else _with_lora(self.body, recipe)
+        self.module: Any = self.body if recipe.method == "full" else _with_lora(self.body, recipe, added_ids)
         self.method = recipe.method
         self._working = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         self.masters = {name: _master(parameter) for name, parameter in self._working.items()}
@@ -100,7 +127,7 @@ class Trainee:
         The adapter is put aside; with all weights in training it is the base itself.
         """
         with torch.no_grad():
-            if self.method == "lora":
+            if self.method != "full":
                 with self.module.disable_adapter():
                     yield self.module, self.body
             else:
@@ -156,7 +183,7 @@ class Trainee:
 
         The bytes depend on the weights and the recipe only, not on the machine or on where the base lies.
         """
-        if self.method == "lora":
+        if self.method != "full":
             self._save_adapter(weights, folder, base)
         else:
             self.load(weights)
@@ -172,6 +199,9 @@ class Trainee:
         write_tensors(folder / "adapter_model.safetensors", state)
         with saving(folder):
             (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+            if base.added.texts:
+                base.tokenizer.save_pretrained(folder)
+        write_origin(folder, base_folder(base), base_name(base), base.added.texts)
 
 
 def base_name(base: LocalModel) -> str:
@@ -187,25 +217,27 @@ def save_model(body: PreTrainedModel, folder: Path, base: LocalModel) -> None:
         for pattern in TOKENIZER_FILES:
             for file in sorted(base_folder(base).glob(pattern)):
                 shutil.copyfile(file, folder / file.name)
+        if base.added.texts:
+            base.tokenizer.save_pretrained(folder)
 
 
-def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
-    from peft import LoraConfig, TaskType, get_peft_model
+def _with_lora(body: PreTrainedModel, recipe: Recipe, added_ids: Sequence[int]) -> Any:
+    with quiet():
+        from peft import LoraConfig, TaskType, get_peft_model
     from transformers.pytorch_utils import Conv1D
-
-    from luthier.train._lora import fuse
 
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear" if recipe.layers is None else list(recipe.layers),
         use_rslora=recipe.variant == "rslora",
         use_dora=recipe.variant == "dora",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in body.modules()),
+        trainable_token_indices={name: list(added_ids) for name in table_names(body)} if added_ids else None,
+        **_places(body, recipe),
     )
-    fuse(config)
+    _fuse(config, recipe)
     devices = [body.device] if body.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 for a property that has a new name by now.
@@ -222,6 +254,45 @@ def _with_lora(body: PreTrainedModel, recipe: Recipe) -> Any:
                 else "choose another base (base: in luthier.yaml), or train: {method: full}",
             ) from error
     return module.eval()
+
+
+def _places(body: PreTrainedModel, recipe: Recipe) -> dict[str, Any]:
+    """Which layers get an adapter, as PEFT is told; the blocks by their numbers, as its files name them.
+
+    Raises:
+        TrainingError: the model has no such block.
+    """
+    if recipe.from_layer == 0:
+        return {"target_modules": "all-linear" if recipe.layers is None else list(recipe.layers)}
+    blocks = body.config.get_text_config().num_hidden_layers
+    if recipe.from_layer >= blocks:
+        raise TrainingError(
+            f"no layer is left to adapt: {type(body).__name__} has {blocks} blocks, counted from 0",
+            fix=f"set train: {{from_layer: N}} in luthier.yaml with an N of at most {blocks - 1}, or leave it out",
+        )
+    numbers = list(range(recipe.from_layer, blocks))
+    return {"target_modules": list(recipe.layers or _linear_names(body)), "layers_to_transform": numbers}
+
+
+def _linear_names(body: PreTrainedModel) -> list[str]:
+    """What the names of all linear layers but the output head end in."""
+    from transformers.pytorch_utils import Conv1D
+
+    linear = {name for name, layer in body.named_modules() if isinstance(layer, (torch.nn.Linear, Conv1D))}
+    output = body.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = {name for name, layer in body.named_modules() if layer is output}
+    return sorted({name.rpartition(".")[2] for name in linear - head})
+
+
+def _fuse(config: Any, recipe: Recipe) -> None:
+    from luthier.train._lora import fuse
+
+    if recipe.method == "qlora":
+        from luthier.train._nf4 import FUSED
+
+        fuse(config, FUSED)
+    else:
+        fuse(config)
 
 
 def _master(working: Parameter) -> Parameter:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from luthier.errors import TrainingError
 from luthier.spec import TrainSettings
 
-RECIPE_VERSION = 3
+Method = Literal["lora", "qlora", "full"]
+
+RECIPE_VERSION = 4
 MIN_STEPS, MAX_STEPS = 60, 2000
 MAX_RANK = 256
 
@@ -35,14 +37,17 @@ class Recipe:
     the longest row. `epochs` counts passes over the rows; `evaluate_every` and `patience` count steps and evaluations
     without a better score. `replay_share` is replay rows per row of a step (at least one a step), `replay_weight` the
     weight of the divergence from the base on them, in nats a token, beside the loss in nats a label token. `layers`
-    None adapts all linear layers but the output head; `variant` is of LoRA (see `spec.TrainSettings`).
+    None adapts all linear layers but the output head, and none in the first `from_layer` blocks; `variant` is of LoRA
+    (see `spec.TrainSettings`). `added_tokens` get rows of the embeddings that are trained too.
     """
 
-    method: Literal["lora", "full"] = "lora"
+    method: Method = "lora"
     rank: int = 16
     alpha: int = 32
     layers: tuple[str, ...] | None = None
+    from_layer: int = 0
     variant: Literal["plain", "rslora", "dora"] = "plain"
+    added_tokens: tuple[str, ...] = ()
     learning_rate: float = 5e-4
     epochs: float = 4.0
     batch_size: int = 8
@@ -72,8 +77,9 @@ class Recipe:
     def _rules(self) -> list[tuple[str, str, bool]]:
         positive = ("rank", "alpha", "batch_size", "tokens_per_micro_batch", "evaluate_every", "patience")
         return [
-            ("method", "lora or full", self.method in ("lora", "full")),
+            ("method", "lora, qlora or full", self.method in ("lora", "qlora", "full")),
             ("variant", "plain, rslora or dora", self.variant in ("plain", "rslora", "dora")),
+            ("from_layer", "at least 0", self.from_layer >= 0),
             ("layers", "left out or at least one name", self.layers is None or len(self.layers) > 0),
             *((name, "at least 1", getattr(self, name) >= 1) for name in positive),
             ("learning_rate", "above 0", 0 < self.learning_rate < math.inf),
@@ -108,7 +114,9 @@ class Recipe:
             rank=rank,
             alpha=settings.alpha or (8 if settings.variant == "rslora" else 32),  # either scales rank 16 by 2
             layers=settings.layers,
+            from_layer=settings.from_layer,
             variant=settings.variant,
+            added_tokens=settings.added_tokens,
             learning_rate=settings.learning_rate or next(r[2 if full else 1] for r in RATES if n_params <= r[0]),
             epochs=settings.epochs or _epochs(n_rows, batch, full),
             batch_size=batch,
@@ -131,6 +139,11 @@ class Recipe:
         return regular or step >= steps
 
     @property
+    def scalable(self) -> bool:
+        """Whether what comes out can be scaled down: a low-rank product and nothing else."""
+        return self.method != "full" and self.variant != "dora" and not self.added_tokens
+
+    @property
     def replay_rows(self) -> int:
         """Replay rows beside the rows of a step."""
         if self.replay_share == 0 or self.replay_weight == 0:
@@ -146,7 +159,10 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON; also what it is hashed by."""
-        return asdict(self) | {"layers": None if self.layers is None else list(self.layers)}
+        return asdict(self) | {
+            "layers": None if self.layers is None else list(self.layers),
+            "added_tokens": list(self.added_tokens),
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:
@@ -167,7 +183,11 @@ class Recipe:
                 f"a recipe has unknown keys: {', '.join(unknown)}", fix="remove them, or train again from luthier.yaml"
             )
         layers = value.get("layers")
-        return cls(**dict(value) | {"layers": None if layers is None else tuple(layers)})
+        tuples = {
+            "layers": None if layers is None else tuple(layers),
+            "added_tokens": tuple(value.get("added_tokens", ())),
+        }
+        return cls(**dict(value) | tuples)
 
 
 def _below(table: tuple[tuple[float, Any], ...], n: int) -> Any:

@@ -78,6 +78,13 @@ class TrainResult:
     versions: Mapping[str, str]
 
     @property
+    def measured_on(self) -> str:
+        """What the development scores were measured on, which is what has to be served."""
+        if self.recipe.method == "qlora":
+            return "the adapter on the base as it answers, not on the 4 bits it was trained on"
+        return "the weights" if self.recipe.method == "full" else "the adapter on the base as it answers"
+
+    @property
     def tokens(self) -> int:
         """Tokens that were run."""
         return sum(point.tokens for point in self.curve)
@@ -111,6 +118,7 @@ class TrainResult:
             "best_step": self.best_step,
             "best_score": self.best_score,
             "stopped": self.stopped,
+            "measured_on": self.measured_on,
             "tokens": self.tokens,
             "row_tokens": self.row_tokens,
             "label_tokens": sum(point.label_tokens for point in self.curve),

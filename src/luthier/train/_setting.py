@@ -149,18 +149,26 @@ def _precision(
 ) -> tuple[Precision, str]:
     """bf16 where the processor multiplies it faster and the loss stays what it is in fp32."""
     own: Precision = str(model.dtype).removeprefix("torch.")  # type: ignore[assignment]  # floating dtypes only
+    said = ""
+    if recipe.method == "qlora":
+        exact = label_likelihoods(load(model.dtype), padded_batch(sample, model.device))
+        said, wanted = f"4 bits change the loss by {_change(exact, wanted):.1%}; ", exact
     if model.device.type != "cpu" or model.dtype != torch.float32:
-        return own, f"the precision of the base on {model.device.type}"
+        return own, f"{said}the precision of the base on {model.device.type}"
     if recipe.method == "full":
         return own, "all weights are trained, in full precision"
     features = torch.cpu.get_capabilities()
     if not any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
-        return own, "this processor does not multiply bf16"
-    found = label_likelihoods(load(torch.bfloat16), padded_batch(sample, model.device))
-    change = abs(float(found.mean() / wanted.mean()) - 1)
+        return own, f"{said}this processor does not multiply bf16"
+    change = _change(label_likelihoods(load(torch.bfloat16), padded_batch(sample, model.device)), wanted)
     if not change <= LOSS_TOLERANCE:
-        return own, f"bf16 changes the loss by {change:.1%}"
-    return "bfloat16", f"bf16 changes the loss by {change:.2%}"
+        return own, f"{said}bf16 changes the loss by {change:.1%}"
+    return "bfloat16", f"{said}bf16 changes the loss by {change:.2%}"
+
+
+def _change(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Relative change of the mean loss."""
+    return abs(float(found.mean() / wanted.mean()) - 1)
 
 
 def _sample(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
