@@ -17,6 +17,7 @@ from luthier.store import hash_folder, read_json, write_json
 from luthier.train import fine_tune
 from luthier.train._checkpoint import FOLDER
 from luthier.train._interrupt import Interruption
+from luthier.train._loop import ENGINE_VERSION
 from luthier.train._resume import load_checkpoint
 
 HERE = Path(__file__).parent
@@ -195,10 +196,10 @@ def test_what_an_older_engine_began_is_refused(base, rows, recipe, score, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.train._loop.ENGINE_VERSION", 2)
+        patch.setattr("luthier.train._loop.ENGINE_VERSION", ENGINE_VERSION - 1)
         with pytest.raises(KeyboardInterrupt):
             fine_tune(base, rows, recipe, out, score=score, progress=interrupt)
     saved = hash_folder(out)
-    with pytest.raises(TrainingError, match=r"engine \(2 before, 3 now\) changed"):
+    with pytest.raises(TrainingError, match=rf"engine \({ENGINE_VERSION - 1} before, {ENGINE_VERSION} now\) changed"):
         fine_tune(base, rows, recipe, out, score=score)
     assert hash_folder(out) == saved
