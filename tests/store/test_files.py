@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.errors import DiskFullError, StoreError
-from luthier.store import hash_folder, new_folder, read_json, replace_folder, write_json, write_text_atomic
+from luthier.store import (
+    hash_file,
+    hash_folder,
+    new_folder,
+    read_json,
+    replace_folder,
+    write_json,
+    write_text_atomic,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -225,3 +234,55 @@ def test_links_are_not_published(tmp_path: Path) -> None:
 def test_importing_the_package_loads_no_database() -> None:
     code = "import sys, luthier.store; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_hash_of_a_file_is_that_of_sha256sum(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert hash_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(StoreError, match="No such file"):
+        hash_file(tmp_path / "y")
+
+
+def test_what_stood_there_is_kept_as_the_one_before(tmp_path: Path) -> None:
+    for number in "123":
+        with new_folder(tmp_path / "key", tmp_path / "before") as folder:
+            make(folder, {number: ""})
+    assert names(tmp_path / "key") == ["3"] and names(tmp_path / "before") == ["2"]
+    assert names(tmp_path) == ["before", "key"]
+
+
+def test_a_failed_second_rename_keeps_both(tmp_path: Path, monkeypatch) -> None:
+    final, before = make(tmp_path / "key", {"2": ""}), make(tmp_path / "before", {"1": ""})
+    temporary, real = make(tmp_path / "t", {"3": ""}), Path.replace
+
+    def fail_second(self: Path, target: Path) -> Path:
+        if self == temporary:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail_second)
+    with pytest.raises(DiskFullError):
+        replace_folder(temporary, final, before)
+    assert names(final) == ["2"]
+
+
+def test_everything_is_synced_before_it_is_there_and_its_name_afterwards(tmp_path: Path, monkeypatch) -> None:
+    """Files, their folder, the folder that holds the name, and folders that were made on the way."""
+    synced: list[tuple[str, bool]] = []
+    final, fsync = tmp_path / "made" / "too" / "key", os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(tmp_path))
+        synced.append((re.sub(r"\.key\.\w+\.unfinished", "KEY", path), final.exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    with new_folder(final) as folder:
+        make(folder, {"a": "1", "sub/b": "2"})
+    assert [path for path, there in synced if there] == ["/made/too"]
+    before = [path for path, there in synced if not there]
+    assert before[:2] == ["", "/made"]
+    assert sorted(before[2:]) == ["/made/too/KEY", "/made/too/KEY/a", "/made/too/KEY/sub", "/made/too/KEY/sub/b"]
+    synced.clear()
+    write_json(tmp_path / "new" / "x.json", {})
+    assert synced[0][0] == "" and "unfinished" in synced[1][0] and synced[2][0] == "/new"

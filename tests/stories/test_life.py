@@ -188,6 +188,61 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(base, tmp_path):
     assert json.loads(again.stdout)["verdict"]["kind"] == "fine-tune"
 
 
+def interrupted_training(folder: Path, *signals: int) -> tuple[int, str]:
+    """Train, and send signals as soon as there is a checkpoint; gives the exit code and what was said."""
+    process = luthier("tune", "--without-warrant", "a test", "--allow-outside", folder=folder, wait=False)
+    while process.poll() is None and not list((folder / ".luthier").glob("adapters/*/checkpoint")):
+        time.sleep(0.01)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.005)
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+def trained(folder: Path) -> dict:
+    [file] = (folder / ".luthier").glob("adapters/*/luthier-train.json")
+    return json.loads(file.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)])
+def test_interrupted_training_goes_on_to_the_same_bytes(signals, base, lived, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    code, said = interrupted_training(folder, *signals)
+    assert code == 130, said
+    assert "run the same command to continue" in said and "Traceback" not in said
+    done = luthier("tune", "--without-warrant", "a test", "--allow-outside", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert trained(folder)["adapter_hash"] == trained(lived)["adapter_hash"]
+    assert "note:" not in done.stdout
+
+
+def test_training_that_goes_on_from_the_checkpoint_before_says_so(base, lived, tmp_path):
+    """A bit of the last checkpoint flips, and memory is set otherwise: both are said, neither begins a new run."""
+    folder = write_task(tmp_path / "task", base)
+    assert interrupted_training(folder, signal.SIGTERM)[0] == 130
+    [place] = (folder / ".luthier").glob("adapters/*")
+    assert {"checkpoint", "checkpoint-before"} <= {path.name for path in place.iterdir()}
+    weights = place / "checkpoint" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 16
+    weights.write_bytes(data)
+    kept = Path(shutil.copytree(folder, tmp_path / "kept"))
+    done = luthier("tune", "--without-warrant", "a test", "--allow-outside", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "training goes on" in done.stderr and "weights.safetensors" in done.stderr
+    assert "note: after step" in done.stdout and "the checkpoint before it" in done.stdout
+    assert trained(folder)["adapter_hash"] == trained(lived)["adapter_hash"]
+    task = json.loads((kept / "luthier.yaml").read_text("utf-8"))
+    write_task(kept, base, train=task["train"] | {"micro_batch_tokens": 200})
+    done = luthier("tune", "--without-warrant", "a test", "--json", "--allow-outside", folder=kept)
+    notes = json.loads(done.stdout)["training"]["notes"]
+    assert [("SHA-256" in note, "tokens_per_micro_batch is 200 instead of 1024" in note) for note in notes] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [

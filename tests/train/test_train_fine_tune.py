@@ -217,7 +217,7 @@ def test_bad_rows_stop_it_before_anything_is_written(base, rows, score, recipe, 
 
 def test_an_exploding_loss_names_the_rows_and_keeps_the_checkpoint(base, rows, score, recipe, tmp_path):
     hot = replace(recipe, method="full", learning_rate=0.99, min_warmup=0, evaluate_every=1, patience=1000)
-    with pytest.raises(TrainingError, match="the loss of step") as caught:
+    with pytest.raises(TrainingError, match="cannot be taken: the loss is") as caught:
         fine_tune(base, rows, hot, tmp_path / "out", score=lambda model: 0.0)
     assert len(caught.value.problems) == 8
     assert all(problem.file.startswith("examples.jsonl:") for problem in caught.value.problems)

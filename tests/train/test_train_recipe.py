@@ -45,6 +45,15 @@ def test_settings_win_over_tables():
     assert (recipe.rank, recipe.max_length, recipe.seed) == (2, 99, 7)
 
 
+def test_what_bounds_memory_is_a_setting_that_a_run_is_not_known_by():
+    settings = TrainSettings(micro_batch_tokens=128)
+    small, usual = (Recipe.for_task(s, 300, 135_000_000) for s in (settings, TrainSettings()))
+    assert (small.tokens_per_micro_batch, usual.tokens_per_micro_batch) == (128, 1024)
+    assert small.as_dict() != usual.as_dict() and small.decisive() == usual.decisive()
+    other = Recipe.for_task(TrainSettings(seed=1), 300, 135_000_000)
+    assert other.decisive() != usual.decisive()
+
+
 def test_rank_grows_until_the_adapter_can_hold_the_completions():
     assert Recipe.for_task(TrainSettings(), 300, 134_515_008, completion_tokens=4_800_000).rank == 16
     assert Recipe.for_task(TrainSettings(), 300, 134_515_008, completion_tokens=5_000_000).rank == 32

@@ -181,6 +181,8 @@ def print_tuned(result: Mapping[str, Any]) -> None:
     out = console()
     for row in result["development"]:
         out.print(f"  {row['candidate']}: development score {row['score']:.3f} on {row['cases']} cases")
+    for note in result["training"]["notes"]:
+        out.print(f"  note: {escape(note)}", soft_wrap=True)
     out.print(f"chosen: {result['chosen']}; kept in {result['folder']}", soft_wrap=True)
     out.print("next: luthier decide    (measures it on the test cases)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ def _guard(function: Callable[..., int | None], as_json: bool, arguments: dict[s
     except LuthierError as error:
         return _fail(error, as_json)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already: another Ctrl-C would only print a traceback
         click.echo("\ninterrupted; everything finished so far is kept: run the same command to continue", err=True)
         return EXIT_INTERRUPTED
     except OSError as error:

@@ -213,7 +213,7 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             task.instructions,
             task.bar,
             bench.score_hash,
-            task.train.model_dump(mode="json"),
+            task.train.model_dump(mode="json", exclude={"micro_batch_tokens"}),
             task.retrieval.model_dump(mode="json"),
         ]
     )

@@ -169,7 +169,7 @@ def adapter_place(bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[Tr
     """Where the adapter of exactly this data, recipe and base lies, or will lie."""
     content = [[row.id, [m.as_dict() for m in row.messages], row.output] for row in (*rows, *replay)]
     cases = [example.id for example in bench.development]
-    key = content_hash([bench.base.identity, content, recipe.as_dict(), cases, bench.score_hash])
+    key = content_hash([bench.base.identity, content, recipe.decisive(), cases, bench.score_hash])
     return bench.store.artefact_path("adapters", key[:20])
 
 
@@ -205,6 +205,8 @@ def _development_score(bench: Bench, untrained: System) -> Callable[[LocalModel]
 
 def _shown(bench: Bench) -> Callable[[TrainProgress], None]:
     def show(state: TrainProgress) -> None:
+        if state.note:
+            bench.progress("training goes on", state.step, state.step, state.note)
         left = f"{state.seconds_left / 60:.0f} min left" if state.seconds_left is not None else ""
         score = "" if state.dev_score is None else f", development {state.dev_score:.3f}"
         remark = f"loss {state.loss:.3f}{score}, {state.effective_tokens_per_second:.0f} tokens/s, {left}"

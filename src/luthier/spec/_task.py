@@ -139,6 +139,8 @@ class TrainSettings(Frozen):
     get none; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which scales by the root of the rank (Kalajdzievski
     2023), or `dora`, which learns magnitudes apart (Liu et al. 2024). `added_tokens` are texts that become one token
     each, whose rows of the embeddings are trained beside the adapter.
+
+    `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only.
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -151,6 +153,7 @@ class TrainSettings(Frozen):
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     epochs: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=16)
     seed: int = 0
 

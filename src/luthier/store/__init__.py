@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.store._files import (
     clean_folder,
+    hash_file,
     hash_folder,
     new_folder,
     read_json,
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "TrafficRow",
     "clean_folder",
+    "hash_file",
     "hash_folder",
     "new_folder",
     "read_json",

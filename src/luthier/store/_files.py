@@ -122,18 +122,30 @@ def hash_folder(path: Path) -> str:
         )
     digest = hashlib.sha256()
     for name, file in _plain_files(path):
-        with writing(file), file.open("rb") as handle:
-            content = hashlib.file_digest(handle, "sha256").digest()
         encoded = name.encode("utf-8", errors="surrogateescape")
-        digest.update(len(encoded).to_bytes(8, "big") + encoded + content)
+        digest.update(len(encoded).to_bytes(8, "big") + encoded + bytes.fromhex(hash_file(file)))
     return digest.hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's content, as `sha256sum` prints it.
+
+    Raises:
+        StoreError: missing or unreadable.
+    """
+    with writing(path), path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 @contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
+def new_folder(final: Path, before: Path | None = None) -> Iterator[Path]:
     """Gives an empty folder under a temporary name beside `final`; publishes it as `final` when the block ends well.
 
     When the block raises, the temporary folder is removed and `final` is what it was.
+
+    Args:
+        final: the name to publish under.
+        before: as in `replace_folder`.
 
     Raises:
         DiskFullError: no room, in the block too, whatever wrote there.
@@ -141,10 +153,11 @@ def new_folder(final: Path) -> Iterator[Path]:
     """
     temporary = _temporary(final)
     with writing(temporary):
-        temporary.mkdir(parents=True)
+        _make_folder(final.parent)
+        temporary.mkdir()
     try:
         yield temporary
-        replace_folder(temporary, final)
+        replace_folder(temporary, final, before)
     except OSError as error:  # the block's own: `replace_folder` raises none
         if error.errno in FULL:
             raise disk_full(final) from error
@@ -153,11 +166,17 @@ def new_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)  # the reason to stop is the error that counts
 
 
-def replace_folder(temporary: Path, final: Path) -> None:
+def replace_folder(temporary: Path, final: Path, before: Path | None = None) -> None:
     """Publishes a folder that was built under a temporary name: every file synced, then renamed to `final`.
 
     What stood at `final` is removed afterwards. A process killed between the two renames leaves it under a hidden
-    name, from where the next writer brings it back. Both must be on one file system.
+    name, from where the next writer brings it back. All must be on one file system.
+
+    Args:
+        temporary: what was built.
+        final: the name to publish under.
+        before: where to keep what stood at `final`, instead of removing it; what stood there is removed. A process
+            killed between the two renames leaves `before` alone: whoever reads `final` must look there too.
 
     Raises:
         DiskFullError, StoreError: the operating system refused; `final` is what it was.
@@ -167,18 +186,21 @@ def replace_folder(temporary: Path, final: Path) -> None:
             _sync(file)
         for folder in (temporary, *(p for p in temporary.rglob("*") if p.is_dir())):
             _sync_folder(folder)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(final.parent)
         restore_folder(final)
-        previous = _previous(final)
+        aside = before or _previous(final)
         if final.exists():
-            final.replace(previous)
+            _discard(aside)
+            final.replace(aside)
         try:
             temporary.replace(final)
         except OSError:
-            restore_folder(final)
+            if not final.exists() and aside.exists():
+                aside.replace(final)
             raise
         _sync_folder(final.parent)
-        shutil.rmtree(previous, ignore_errors=True)  # a leftover is removed by the next replacement
+        if before is None:
+            shutil.rmtree(aside, ignore_errors=True)  # a leftover is removed by the next replacement
 
 
 def restore_folder(final: Path) -> None:
@@ -190,6 +212,7 @@ def restore_folder(final: Path) -> None:
         shutil.rmtree(previous)
     else:
         previous.replace(final)
+        _sync_folder(final.parent)
 
 
 def clean_folder(folder: Path) -> None:
@@ -206,7 +229,7 @@ def clean_folder(folder: Path) -> None:
 def _write_bytes(path: Path, data: bytes) -> None:
     temporary = _temporary(path)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             with temporary.open("xb") as handle:
                 handle.write(data)
@@ -248,6 +271,22 @@ def _plain_files(folder: Path) -> list[tuple[str, Path]]:
             problems=problems,
         )
     return sorted(found, key=lambda pair: os.fsencode(pair[0]))
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it so that they, too, are there after a loss of power."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        _sync_folder(path.parent)
+
+
+def _discard(folder: Path) -> None:
+    """Removes a folder; killed on the way, it leaves nothing half removed under the folder's own name."""
+    if folder.exists():
+        unnamed = _temporary(folder)
+        folder.replace(unnamed)
+        shutil.rmtree(unnamed)
 
 
 def _sync(file: Path) -> None:

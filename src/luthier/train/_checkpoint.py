@@ -1,4 +1,8 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped. Safetensors and JSON, whole or not there."""
+"""Checkpoints: all that a run needs to go on as if it had never stopped. Safetensors and JSON, whole or not there.
+
+The last two are kept. Beside the files lie their SHA-256, as `sha256sum --check` reads them: what is not what was
+written is never trained on, and the checkpoint before it is taken instead.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,23 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from luthier.errors import TrainingError
-from luthier.store import clean_folder, new_folder, read_json, write_json
-from luthier.train._files import read_tensors, write_tensors
-from luthier.train._result import CurvePoint, check_version
+from luthier.store import hash_file, new_folder, write_json, write_text_atomic
+from luthier.train._files import write_tensors
+from luthier.train._result import CurvePoint
 from luthier.train._setting import Setting
 
-CHECKPOINT_VERSION = 1
-FOLDER = "checkpoint"
+CHECKPOINT_VERSION = 2  # 1 had no hashes
+FOLDER, BEFORE = "checkpoint", "checkpoint-before"
 STATE, WEIGHTS, OPTIMIZER, BEST = "state.json", "weights.safetensors", "optimizer.safetensors", "best.safetensors"
+FILES, HASHES = (STATE, WEIGHTS, OPTIMIZER, BEST), "SHA256SUMS"
 
 
 @dataclass(frozen=True)
 class RunState:
     """Where a run stands: `step` steps are done, the development score is known after `scored` of them.
 
-    `stale` counts evaluations since the best one. `curve` has a point a step.
+    `stale` counts evaluations since the best one. `curve` has a point a step. `notes` say what happened to the run that
+    its user should know.
     """
 
     step: int = 0
@@ -35,6 +40,7 @@ class RunState:
     best_score: float = float("-inf")
     stale: int = 0
     curve: tuple[CurvePoint, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def after_step(self, point: CurvePoint) -> RunState:
         """The state after one more step."""
@@ -59,14 +65,24 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     best: dict[str, Tensor] = field(default_factory=dict)
 
+    def with_note(self, note: str) -> Checkpoint:
+        """The same, with something that its user should know."""
+        dated = f"after step {self.state.step}: {note}"
+        return replace(self, state=replace(self.state, notes=(*self.state.notes, dated)))
 
-def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside the one before, then put it in its place.
+
+def save_checkpoint(out: Path, checkpoint: Checkpoint, before: str | None = BEFORE) -> None:
+    """Write a checkpoint, then put it in the place of the last one, which is kept as the one before.
+
+    Args:
+        out: the run's folder.
+        checkpoint: what to write.
+        before: the name under which the last one is kept; None where it is of no use any more.
 
     Raises:
-        DiskFullError, StoreError: it could not be written; the one before is untouched.
+        DiskFullError, StoreError: it could not be written; those before are untouched.
     """
-    with new_folder(out / FOLDER) as folder:
+    with new_folder(out / FOLDER, out / before if before else None) as folder:
         write_tensors(folder / WEIGHTS, checkpoint.weights)
         write_tensors(folder / OPTIMIZER, checkpoint.optimizer)
         write_tensors(folder / BEST, checkpoint.best)
@@ -82,47 +98,16 @@ def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
                 "state": state,
             },
         )
+        write_text_atomic(folder / HASHES, hashes_of(folder))
 
 
-def load_checkpoint(out: Path, inputs: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint of a run, None where there is none. Call it as the folder's one writer.
-
-    Raises:
-        TrainingError: it belongs to another run, is damaged, or was written by a newer version.
-    """
-    if out.is_dir():
-        clean_folder(out)
-    folder = out / FOLDER
-    if not folder.is_dir():
-        return None
-    saved = read_json(folder / STATE)
-    check_version(saved, CHECKPOINT_VERSION, folder / STATE)
-    refuse_other_inputs(out, saved["inputs"], inputs)
-    state = saved["state"]
-    curve = tuple(CurvePoint(**point) for point in state.pop("curve"))
-    return Checkpoint(
-        inputs,
-        Setting(**saved["setting"]),
-        RunState(**state, curve=curve),
-        read_tensors(folder / WEIGHTS),
-        read_tensors(folder / OPTIMIZER),
-        read_tensors(folder / BEST),
-    )
-
-
-def refuse_other_inputs(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """A run goes on only with what it began with: other rows or another base would give a mixture of two runs.
+def hashes_of(folder: Path) -> str:
+    """The SHA-256 of a checkpoint's files, as `sha256sum` prints them.
 
     Raises:
-        TrainingError: names what changed.
+        StoreError: one is missing or cannot be read.
     """
-    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if changed:
-        raise TrainingError(
-            f"{out} holds a run that began with other inputs: {', '.join(changed)} changed",
-            why="going on would mix two runs into one adapter",
-            fix=f"train into another folder, or remove what is there (rm -r {out}) and run the same command again",
-        )
+    return "".join(f"{hash_file(folder / name)}  {name}\n" for name in FILES)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, masters: Mapping[str, Parameter]) -> dict[str, Tensor]:

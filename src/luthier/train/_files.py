@@ -57,5 +57,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise TrainingError(
             f"{path} cannot be read: {error}",
             why="it was changed or damaged after it was written",
-            fix=f"remove it (rm -r {path.parent}) and run the same command again: training starts anew",
+            fix=f"bring it back from a copy, or remove its folder (rm -r {path.parent}) and run the same command again",
         ) from error

@@ -20,34 +20,35 @@ from typing import Any
 
 import torch
 
-from luthier.errors import Problem, TrainingError
+from luthier.errors import StoreError, TrainingError
 from luthier.models import LocalModel
-from luthier.store import hash_folder, new_folder, read_json, write_json
+from luthier.store import hash_folder, new_folder, write_json
 from luthier.train._checkpoint import (
+    BEFORE,
+    BEST,
     FOLDER,
     Checkpoint,
     RunState,
-    load_checkpoint,
     optimizer_tensors,
-    refuse_other_inputs,
     restore_optimizer,
     save_checkpoint,
 )
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._group import Group, current_group
+from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
+from luthier.train._resume import finished_run, load_together
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
 
 ENGINE_VERSION = 4  # raise it when the same inputs give other weights
-CANDIDATES = "candidates"
-EXPLODED = 1.5  # times the loss of guessing at random, and times the first loss
+CANDIDATES, RESCUED = "candidates", "best-so-far"
 LIVE, LIVE_SECONDS = "progress.json", 2.0  # what a running run tells any process, and how often
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")  # that decide what comes out
 RECENT = 20  # steps that speeds are averaged over
@@ -73,8 +74,9 @@ def fine_tune(
 
     `out/progress.json` says how far it is, as `TrainProgress`; it is replaced as a whole every two seconds.
 
-    A run that was stopped goes on from `out/checkpoint`; one that is finished is read from `out`. On Ctrl-C or SIGTERM
-    the running step is finished and saved before `KeyboardInterrupt` is raised.
+    A run that was stopped goes on from `out/checkpoint`, or from the one before it where that is damaged, which its
+    notes say; one that is finished is read from `out`. On Ctrl-C or SIGTERM the running step is finished and saved
+    before `KeyboardInterrupt` is raised. A run that goes wrong leaves the best weights so far in `out/best-so-far`.
 
     Args:
         base: the untuned model; it is left as it is.
@@ -89,18 +91,19 @@ def fine_tune(
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run.
+        TrainingError: the loss is zero at once, loss or gradient are not finite or exploded, or a step does not fit
+            into memory (the rows are named); `out` holds another run, or only damaged checkpoints.
         DiskFullError, StoreError: `out` cannot be written.
     """
     base = base.with_tokens(recipe.added_tokens) if recipe.added_tokens else base
     encoded = encode_rows(base, rows, recipe.max_length)
     held, left_out = replay_rows(base, replay, recipe.max_length)
     inputs = _inputs(base, encoded, held, recipe)
-    finished = _finished(out, inputs)
+    finished = finished_run(out, inputs)
     if finished is not None:
         return finished
     group = current_group()
-    checkpoint = _checkpoint(out, inputs, group)
+    checkpoint = load_together(out, inputs, group)
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
     if setting.recompute:
@@ -114,7 +117,7 @@ def fine_tune(
     if group.first:
         run.publish(stopped, rounded_length(encoded), len(left_out))
     group.wait()
-    result = _finished(out, inputs)
+    result = finished_run(out, inputs)
     assert result is not None  # just published
     return result
 
@@ -151,12 +154,16 @@ class _Run:
         self.resting = RestingBase(base.module, trainee.body, base.folder if recipe.method == "qlora" else None)
         self._saved_at = time.monotonic()
         self._told_at = -math.inf
+        self._torn = False
+        self._saved: RunState | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint stands."""
-        self.state, self.best = checkpoint.state, checkpoint.best
+        self.state, self.best, self._saved = checkpoint.state, checkpoint.best, checkpoint.state
         self.trainee.load(checkpoint.weights)
         restore_optimizer(self.optimizer, self.trainee.masters, checkpoint.optimizer)
+        if self.state.notes:
+            self._report("; ".join(self.state.notes))
 
     def to_the_end(self, interruption: Interruption) -> str:
         """Train until done or until nothing gets better; gives the reason to stop."""
@@ -175,6 +182,10 @@ class _Run:
         except KeyboardInterrupt:
             self._save()
             raise
+        except torch.OutOfMemoryError as error:
+            self._save()
+            step, device = self.state.step, str(self.trainee.device)
+            raise out_of_memory(step + 1, device, self.recipe, self.course.batch(step)) from error
         return stopped
 
     def publish(self, stopped: str, max_length: int, left_out: int) -> None:
@@ -198,9 +209,10 @@ class _Run:
             versions={
                 name: version(name) for name in (*LIBRARIES, *["bitsandbytes"] * (self.recipe.method == "qlora"))
             },
+            notes=self.state.notes,
         )
         write_json(self.out / RESULT_FILE, result.as_dict())
-        for leftover in (FOLDER, CANDIDATES):
+        for leftover in (FOLDER, BEFORE, CANDIDATES, RESCUED):
             shutil.rmtree(self.out / leftover, ignore_errors=True)  # only room on the disk depends on it
         (self.out / LIVE).unlink(missing_ok=True)
 
@@ -230,27 +242,39 @@ class _Run:
         rate = self.recipe.rate(step, self.course.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
-        trainee.publish()
-        seconds = time.perf_counter() - began
-        kept = drift if held else None
-        point = CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds, drift=kept)
-        self.state = self.state.after_step(point)
+        with self._changing():
+            self.optimizer.step()
+            trainee.publish()
+            seconds = time.perf_counter() - began
+            kept = drift if held else None
+            point = CurvePoint(step + 1, loss, rate, norm, tokens, row_tokens, labels, seconds, drift=kept)
+            self.state = self.state.after_step(point)
 
     def _check(self, loss: float, norm: float, rows: Sequence[EncodedRow]) -> None:
-        first = not self.state.curve
-        guessing = math.log(self.trainee.body.config.get_text_config().vocab_size)
-        limit = math.inf if first else EXPLODED * max(guessing, self.state.curve[0].loss)
-        if math.isfinite(loss) and math.isfinite(norm) and loss <= limit and not (first and loss == 0):
-            return
-        what = "is zero: there is nothing to learn" if loss == 0 else f"is {loss:.3g} with a gradient of {norm:.3g}"
-        raise TrainingError(
-            f"the loss of step {self.state.step + 1} {what}",
-            why="the weights of such a step are of no use; what was saved before it is untouched",
-            fix=f"lower the learning rate (train: {{learning_rate: {self.recipe.learning_rate / 3:.1g}}} in "
-            "luthier.yaml); if that does not help, look at the rows named above",
-            problems=[Problem(f"row {row.id}", row.source or None) for row in rows],
-        )
+        vocabulary = self.trainee.body.config.get_text_config().vocab_size
+        what = trouble(self.state.curve, loss, norm, self.recipe.clip, vocabulary)
+        if what is not None:
+            raise stopped_by(what, self.state.step + 1, rows, self.recipe, self._rescue())
+
+    def _rescue(self) -> str:
+        """Put the best weights so far where they can be used; says where, or nothing where none were scored."""
+        if not self.best:
+            return ""
+        folder = self.out / RESCUED
+        try:
+            with new_folder(folder) as unfinished:
+                self.trainee.save(self.best, unfinished, self.base)
+        except StoreError:  # no room is no reason to hide what went wrong
+            folder = self.out / FOLDER / BEST
+        score = f"development score {self.state.best_score:.3f} after step {self.state.best_step}"
+        return f"The best weights so far ({score}) are in {folder}"
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A block after which weights and state fit together again; cut short, they are not saved."""
+        self._torn = True
+        yield
+        self._torn = False
 
     def _stopped(self) -> str | None:
         if self.state.scored < self.state.step or not self.state.curve:
@@ -282,9 +306,10 @@ class _Run:
         return value
 
     def _take_score(self, value: float) -> None:
-        self.state = self.state.after_score(value)
-        if self.state.best_step == self.state.step and self.group.first:
-            self.best = self.trainee.weights()
+        with self._changing():
+            self.state = self.state.after_score(value)
+            if self.state.best_step == self.state.step and self.group.first:
+                self.best = self.trainee.weights()
         self._save()
 
     @contextmanager
@@ -303,14 +328,15 @@ class _Run:
         yield self.base.with_adapter(folder)
 
     def _save(self) -> None:
-        if self.state.step == 0 or not self.group.first:
+        known = self.state.step == 0 or self.state is self._saved
+        if known or self._torn or not self.group.first:
             return
         tensors = optimizer_tensors(self.optimizer, self.trainee.masters)
         saved = Checkpoint(self.inputs, self.setting, self.state, self.trainee.weights(), tensors, self.best)
         save_checkpoint(self.out, saved)
-        self._saved_at = time.monotonic()
+        self._saved, self._saved_at = self.state, time.monotonic()
 
-    def _report(self) -> None:
+    def _report(self, note: str = "") -> None:
         if not self.group.first:
             return
         point, recent = self.state.curve[-1], self.state.curve[-RECENT:]
@@ -319,21 +345,12 @@ class _Run:
         steps = self.course.steps
         left = (steps - point.step) * seconds / len(recent)
         speeds = (tokens / seconds, row_tokens / seconds, 1 - tokens / row_tokens)
-        now = TrainProgress(point.step, steps, point.loss, point.lr, *speeds, left, point.dev_score)
+        now = TrainProgress(point.step, steps, point.loss, point.lr, *speeds, left, point.dev_score, note)
         self.hooks.progress(now)
         if time.monotonic() - self._told_at >= LIVE_SECONDS:
             self.out.mkdir(parents=True, exist_ok=True)
             write_json(self.out / LIVE, asdict(now))
             self._told_at = time.monotonic()
-
-
-def _checkpoint(out: Path, inputs: Mapping[str, Any], group: Group) -> Checkpoint | None:
-    """The checkpoint in `out`, for every process; the first one cleans up what a killed run left there."""
-    found = load_checkpoint(out, inputs) if group.first else None
-    group.wait()
-    found = found if group.first else load_checkpoint(out, inputs)
-    group.wait()
-    return found
 
 
 def _setting(base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, group: Group) -> Setting:
@@ -364,18 +381,3 @@ def _inputs(
     settings = {f"recipe.{name}": value for name, value in recipe.as_dict().items()}
     hashes = {"base": base.identity, "rows": rows_hash(rows), "replay": rows_hash(replay)}
     return hashes | settings | {"engine": ENGINE_VERSION}
-
-
-def _finished(out: Path, inputs: Mapping[str, Any]) -> TrainResult | None:
-    """The result that lies in `out`, if a run with these inputs is finished there."""
-    if not (out / RESULT_FILE).is_file():
-        return None
-    result = TrainResult.from_dict(read_json(out / RESULT_FILE), out)
-    refuse_other_inputs(out, result.inputs, inputs)
-    if not result.folder.is_dir() or hash_folder(result.folder) != result.adapter_hash:
-        raise TrainingError(
-            f"{result.folder} is not what was trained",
-            why=f"its files no longer have the hash that {RESULT_FILE} records",
-            fix=f"remove the run (rm -r {out}) and run the same command again",
-        )
-    return result

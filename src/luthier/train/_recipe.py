@@ -120,6 +120,7 @@ class Recipe:
             learning_rate=settings.learning_rate or next(r[2 if full else 1] for r in RATES if n_params <= r[0]),
             epochs=settings.epochs or _epochs(n_rows, batch, full),
             batch_size=batch,
+            tokens_per_micro_batch=settings.micro_batch_tokens or cls.tokens_per_micro_batch,
             max_length=settings.max_length,
             weight_decay=0.01 if full else 0.0,
             seed=settings.seed,
@@ -158,11 +159,15 @@ class Recipe:
         return self.learning_rate * (steps - step) / (steps - warmup)
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as JSON; also what it is hashed by."""
+        """The recipe as JSON."""
         return asdict(self) | {
             "layers": None if self.layers is None else list(self.layers),
             "added_tokens": list(self.added_tokens),
         }
+
+    def decisive(self) -> dict[str, Any]:
+        """What of the recipe a run is known by: all of it but what bounds memory and changes the result by rounding."""
+        return {name: value for name, value in self.as_dict().items() if name != "tokens_per_micro_batch"}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Recipe:

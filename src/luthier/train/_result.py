@@ -11,7 +11,7 @@ from luthier.errors import TrainingError
 from luthier.train._recipe import Recipe
 from luthier.train._setting import Setting
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3  # 2 had no notes
 RESULT_FILE = "luthier-train.json"
 
 
@@ -20,7 +20,8 @@ class TrainProgress:
     """Where a run stands, after a step or an evaluation.
 
     `tokens_per_second` counts tokens that were run, `effective_tokens_per_second` tokens of the rows; `saved_share` is
-    the part of the rows' tokens that needed no work. `seconds_left` counts steps, not evaluations.
+    the part of the rows' tokens that needed no work. `seconds_left` counts steps, not evaluations. `note` is what the
+    user of a run that goes on should know about it; it is told once, in the first report.
     """
 
     step: int
@@ -32,6 +33,7 @@ class TrainProgress:
     saved_share: float
     seconds_left: float | None
     dev_score: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class TrainResult:
 
     `folder` holds the PEFT adapter, or for method `full` the whole model; `adapter_hash` is the hash of that folder.
     `stopped` is "done", "no better score" (early stop) or "nothing left to learn". `replay_left_out` counts replay
-    rows that could not be used.
+    rows that could not be used. `notes` say what happened to the run: a damaged checkpoint, another memory setting.
     """
 
     folder: Path
@@ -76,6 +78,7 @@ class TrainResult:
     curve: tuple[CurvePoint, ...]
     replay_left_out: int
     versions: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def measured_on(self) -> str:
@@ -126,6 +129,7 @@ class TrainResult:
             "seconds": self.seconds,
             "replay_left_out": self.replay_left_out,
             "versions": dict(self.versions),
+            "notes": list(self.notes),
             "curve": [asdict(point) for point in self.curve],
         }
 
@@ -145,6 +149,7 @@ class TrainResult:
             curve=tuple(CurvePoint(**point) for point in value["curve"]),
             replay_left_out=value["replay_left_out"],
             versions=value["versions"],
+            notes=tuple(value.get("notes", ())),
             **{name: value[name] for name in plain},
         )
 
