@@ -10,8 +10,8 @@ from luthier.models._trie import common_prefix
 
 WORTH_SHARING = 16  # tokens: a common beginning shorter than this is not kept apart
 # A group of prompts leaves its stream when its deeper beginning times its size is this many tokens for each row of a
-# batch. What it saves is reading that beginning once a row (500 tokens of 32 rows cost as much as 16 more rows, on 2
-# CPU cores with SmolLM2-135M); what it costs is a batch of its own that runs empty at its end (about 8 x 32 tokens).
+# batch. What it saves is reading that beginning once a row in every step (an estimate: 32 times 500 tokens are
+# worth 16 more rows); what it costs is a batch of its own that runs empty at its end (half of its passes).
 _APART = 256
 
 
