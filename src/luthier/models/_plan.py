@@ -99,7 +99,8 @@ def trees(sequences: Sequence[tuple[int, ...]], budget: int) -> list[list[int]]:
     A longer sequence makes a bigger tree; so does one that adds little to what it shares with the one before it.
     """
     divided: list[list[int]] = []
-    size, before = 0, ()
+    size = 0
+    before: tuple[int, ...] = ()
     for i, sequence in enumerate(sequences):
         new = len(sequence) - (common_prefix(before, sequence) if divided else 0)
         if not divided or (size + new > budget and 4 * new > len(sequence)):

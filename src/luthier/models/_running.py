@@ -135,9 +135,13 @@ class Running:
         share_time([self._results[i] for i in numbers], started)
 
     def _ahead(self, matcher: Matcher | None, rows: int) -> frozenset[tuple[int, ...]]:
-        """Tokens to run with a prompt because the answer may go through them: where that is cheaper than a step."""
+        """Tokens to run with a prompt because the answer may go through them: where that is cheaper than half a step.
+
+        Half, because most answers need no step: of 16 to banking77's 77 labels (49 decisions), 2 needed one, and
+        running all decisions ahead took 8.2 s instead of 1.0.
+        """
         decisions = frozenset() if matcher is None else matcher.decisions
-        return decisions if len(decisions) <= 1 + self._limits.overhead // rows else frozenset()
+        return decisions if 2 * len(decisions) <= 1 + self._limits.overhead // rows else frozenset()
 
     def _run_long(self, own: tuple[int, ...]) -> tuple[tuple[Integers], Tensor, KeyValues]:
         """A prompt too long for a tree, under the model's plain attention, whose memory does not grow with a square."""
