@@ -3,16 +3,12 @@
 import importlib.util
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
 
 from luthier.data import Message
 from luthier.models import Constraint, Request, default_cache, load_model
-from luthier.models._generate import generate
-from luthier.models._plan import Limits
-from luthier.models._rows import Rows
 
 pytestmark = pytest.mark.real
 
@@ -80,29 +76,3 @@ def test_constraints_hold(model):
             record = json.loads(answer.text)
             assert record["intent"] in choices.choices and len(record["slots"]) <= 2
         assert answer.finish == "stop"
-
-
-def test_the_labels_of_banking77_are_decided_in_one_pass_as_token_by_token(model, monkeypatch):
-    data = Path(__file__).parents[2].parent / "shared" / "data" / "banking77"
-    if not data.is_dir():
-        pytest.skip("the shared data is not there")
-    rows = [json.loads(line) for line in (data / "test.jsonl").read_text("utf-8").splitlines()]
-    labels = Constraint(choices=tuple(sorted({row["completion"] for row in rows})))
-    assert len(labels.choices) == 77
-    system = Message("system", "Name the intent of the customer's question.")
-    requests = [Request((system, Message("user", row["prompt"])), 32, labels) for row in rows[:6]]
-    steps, found = [], []
-    step = Rows.step
-    monkeypatch.setattr(Rows, "step", lambda self, tokens: steps.append(len(tokens)) or step(self, tokens))
-    limits = model._engine.limits()
-    for overhead in (-1000, 100_000):
-        monkeypatch.setattr(model._engine, "limits", lambda o=overhead: Limits(**(vars(limits) | {"overhead": o})))
-        jobs = model._jobs(requests)
-        said = {i: generated for some in generate(model._engine, jobs) for i, generated in some}
-        found.append([(said[i].tokens, said[i].count, said[i].finish) for i in range(6)])
-        found.append(sum(steps))
-        steps.clear()
-    one_by_one, many_steps, in_one_pass, few_steps = found
-    assert one_by_one == in_one_pass
-    assert all(model.tokenizer.decode(tokens) in labels.choices for tokens, _, _ in in_one_pass)
-    assert few_steps < many_steps / 2
