@@ -4,8 +4,9 @@
 
 The prompts are `snips` requests behind eight fixed demonstrations as chat turns. Each side runs in a process of its
 own, one after another in every round. Printed are processor seconds, ratios of the peer's to ours, and in how many
-cases the texts are the same; where they are not, how far the two best logits lie apart at the first difference, so that
-a tie is seen as one.
+cases all greedy tokens are the same; where they are not, how far the two tokens lie apart at the first difference, in
+the log-probabilities of the whole sequence run alone, so that a tie is seen as one. A batch of 1 is `generate` one
+prompt at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,24 +39,26 @@ def conversations(data: Path, count: int) -> list[list[dict]]:
 
 
 def ours(job: dict) -> dict:
-    """Texts and processor seconds of our local model."""
+    """Tokens and processor seconds of our local model."""
     from luthier.data import Message
     from luthier.models import Request, load_model
+    from luthier.models._generate import generate
 
     model = load_model(MODEL)
     asked = conversations(Path(job["data"]), job["requests"])
     requests = [Request(tuple(Message(**m) for m in messages), TOKENS) for messages in asked]
     list(model.answer(requests[:2]))
+    model._engine.beginnings.forget()  # what the warm-up computed
     began = time.process_time()
-    answers = dict(model.answer(requests))
+    jobs = model._jobs(requests)
+    found = {i: generated for some in generate(model._engine, jobs) for i, generated in some}
     spent = time.process_time() - began
-    shared = answers[1].shared_tokens
-    prompt = statistics.mean(answers[i].prompt_tokens for i in answers)
-    return {"texts": [answers[i].text for i in range(len(requests))], "seconds": spent, "about": [prompt, shared]}
+    about = [statistics.mean(len(job.prompt) for job in jobs), statistics.median_low(g.shared for g in found.values())]
+    return {"tokens": [found[i].tokens for i in range(len(jobs))], "seconds": spent, "about": about}
 
 
 def transformers(job: dict) -> dict:
-    """Texts and processor seconds of `generate`, in batches of neighbours in length."""
+    """Tokens and processor seconds of `generate`, in batches of neighbours in length."""
     from transformers import GenerationConfig
 
     from luthier.data import Message
@@ -66,7 +70,7 @@ def transformers(job: dict) -> dict:
     prompts = [render_prompt(tokenizer, [Message(**m) for m in messages]) for messages in asked]
     stops = list(base.stop_ids)
     settings = GenerationConfig(do_sample=False, max_new_tokens=TOKENS, eos_token_id=stops, pad_token_id=stops[0])
-    texts = [""] * len(prompts)
+    tokens: list[list[int]] = [[] for _ in prompts]
 
     def answer(rows: list[int]) -> None:
         width = max(len(prompts[i]) for i in rows)
@@ -75,30 +79,27 @@ def transformers(job: dict) -> dict:
         with torch.inference_mode():
             out = module.generate(ids, attention_mask=mask, generation_config=settings)
         for i, row in zip(rows, out[:, width:], strict=True):
-            texts[i] = tokenizer.decode(row, skip_special_tokens=True)
+            said = row.tolist()
+            tokens[i] = said[: next((place for place, token in enumerate(said) if token in stops), len(said))]
 
     answer([0, 1])
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     began = time.process_time()
     for start in range(0, len(order), job["batch"]):
         answer(order[start : start + job["batch"]])
-    return {"texts": texts, "seconds": time.process_time() - began}
+    return {"tokens": tokens, "seconds": time.process_time() - began}
 
 
-def margin(data: Path, requests: int, index: int, text: str) -> float:
-    """How far the two best logits lie apart where a text and our greedy answer part (nats)."""
+def margin(model: Any, messages: list[dict], one: list[int], other: list[int]) -> float:
+    """How far the two tokens lie apart at which two answers part (nats)."""
     from luthier.data import Message
-    from luthier.models import Request, load_model, render_prompt
+    from luthier.models import render_prompt
 
-    model = load_model(MODEL)
-    messages = tuple(Message(**m) for m in conversations(data, requests)[index])
-    [(_, answer)] = model.answer([Request(messages, TOKENS)])
-    prompt = render_prompt(model.tokenizer, messages)
-    one, other = (model.tokenizer.encode(t, add_special_tokens=False) for t in (answer.text, text))
-    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    best = model.next_token_logprobs([*prompt, *one[:same]])[-1]
-    top = sorted(best)[-2:]
-    return float(top[1] - top[0])
+    prompt = render_prompt(model.tokenizer, [Message(**m) for m in messages])
+    ends = [[*tokens, model.stop_ids[0]] for tokens in (one, other)]
+    same = next(i for i, (a, b) in enumerate(zip(*ends, strict=False)) if a != b)
+    after = model.next_token_logprobs([*prompt, *one[:same]])[-1]
+    return abs(float(after[ends[0][same]] - after[ends[1][same]]))
 
 
 def run(side: str, job: dict) -> dict:
@@ -137,14 +138,23 @@ def main() -> None:
     prompt, shared = first["about"]
     print(f"torch {version('torch')}, transformers {version('transformers')}, {arguments.threads} thread(s)")
     print(f"{arguments.requests} requests of {prompt:.0f} tokens, {shared} of them shared, {TOKENS} new ones at most\n")
-    print("| | processor s | times ours | same text |\n|---|--:|--:|--:|")
+    print("| | processor s | times ours | same tokens |\n|---|--:|--:|--:|")
+    apart: list[str] = []
     for side, found in sides.items():
         seconds = statistics.median(f["seconds"] for f in found)
-        same = sum(a == b for a, b in zip(first["texts"], found[0]["texts"], strict=True))
-        print(f"| {side} | {seconds:.1f} | {seconds / mean:.2f} | {same} of {arguments.requests} |")
-        for i, (a, b) in enumerate(zip(first["texts"], found[0]["texts"], strict=True)):
-            if a != b:
-                print(f"  request {i}: {margin(arguments.shared, arguments.requests, i, b):.2g} nats apart", flush=True)
+        different = [i for i, (a, b) in enumerate(zip(first["tokens"], found[0]["tokens"], strict=True)) if a != b]
+        same = arguments.requests - len(different)
+        print(f"| {side} | {seconds:.1f} | {seconds / mean:.2f} | {same} of {arguments.requests} |", flush=True)
+        apart += [f"{side}, request {i}: " + _explained(arguments, i, first, found[0]) for i in different]
+    print("\n".join(apart))
+
+
+def _explained(arguments: argparse.Namespace, index: int, first: dict, found: dict) -> str:
+    from luthier.models import load_model
+
+    messages = conversations(arguments.shared, arguments.requests)[index]
+    nats = margin(load_model(MODEL), messages, first["tokens"][index], found["tokens"][index])
+    return f"{nats:.2g} nats apart"
 
 
 if __name__ == "__main__":

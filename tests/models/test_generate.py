@@ -46,13 +46,16 @@ def test_rows_that_stop_leave_and_the_others_are_not_disturbed(stopping, ask, by
 def test_many_small_batches_keep_the_common_beginning(model, ask, by_transformers, tokens_of, monkeypatch):
     limited(monkeypatch, rows=3)
     requests = ask(8)
-    assert tokens_of(model, requests) == [by_transformers(model, request) for request in requests]
+    model._engine.beginnings.forget()
     answers = dict(model.answer(requests))
     prompts = [render_prompt(model.tokenizer, r.messages) for r in requests]
     common = next(i for i in range(999) if len({p[i] for p in prompts}) > 1)
     spared = sorted(answer.shared_tokens for answer in answers.values())
     assert spared[0] == 0  # the first row of all computed the beginning
     assert all(tokens >= common for tokens in spared[1:])
+    assert tokens_of(model, requests) == [by_transformers(model, request) for request in requests]
+    again = [answer.shared_tokens for _, answer in model.answer(requests)]
+    assert min(again) >= common  # it was kept for the next call
 
 
 def test_prompts_that_share_more_in_groups(model, by_transformers, tokens_of):
@@ -261,8 +264,8 @@ def test_an_attention_that_hides_the_prefix_is_found_out(
     given = engine_module.extend
 
     def forgetful(core, prefix, ids, device):
-        found = given(core, prefix, ids, device)
-        return type(found)(found.length, [(keys * 0, values * 0) for keys, values in found.layers])
+        found, logits = given(core, prefix, ids, device)
+        return type(found)(found.ids, [(keys * 0, values * 0) for keys, values in found.layers]), logits
 
     monkeypatch.setattr(engine_module, "extend", forgetful)
     found = load_model(str(tiny_model_folder))

@@ -14,7 +14,7 @@ from luthier.models._base import Constraint
 
 # One optional blank between JSON's tokens: it fits both compact and `json.dumps` style, and a small model cannot walk
 # into endless white space, which flexible white space lets it do.
-_JSON_STYLE: Any = {"whitespace_pattern": " ?"}
+JSON_STYLE: Any = {"whitespace_pattern": " ?"}
 
 
 class Grammars:
@@ -29,7 +29,7 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int, stops: Sequence[int]) -> None:
         self._tokenizer, self._vocabulary, self._stops = tokenizer, vocabulary, tuple(stops)
         self._native: Any = None
-        self._compiled: dict[Constraint, Any] = {}
+        self._compiled: dict[Constraint, tuple[Any, frozenset[tuple[int, ...]]]] = {}
 
     def matcher(self, constraint: Constraint) -> Matcher:
         """A fresh matcher that stands at the start of an answer.
@@ -38,8 +38,21 @@ class Grammars:
             ModelError: the constraint cannot be compiled (an unsupported schema), or the tokenizer cannot be read.
         """
         if constraint not in self._compiled:
-            self._compiled[constraint] = self._compile(constraint)
-        return Matcher(self._compiled[constraint].deep_copy(), self._vocabulary)
+            self._compiled[constraint] = self._compile(constraint), self._decisions(constraint.choices or ())
+        native, decisions = self._compiled[constraint]
+        return Matcher(native.deep_copy(), self._vocabulary, decisions)
+
+    def _decisions(self, choices: Sequence[str]) -> frozenset[tuple[int, ...]]:
+        """Where, inside the choices as the tokenizer writes them, more than one choice is still possible."""
+        found = set()
+        for choice in choices:
+            tokens = tuple(self._tokenizer.encode(choice, add_special_tokens=False))
+            for length in range(1, len(tokens) + 1):
+                begun = self._tokenizer.decode(tokens[:length])
+                if sum(other.startswith(begun) for other in choices) < 2:
+                    break
+                found.add(tokens[:length])
+        return frozenset(found)
 
     def _compile(self, constraint: Constraint) -> Any:
         from llguidance import LLMatcher
@@ -72,10 +85,14 @@ class Grammars:
 
 
 class Matcher:
-    """Where one answer stands in its grammar."""
+    """Where one answer stands in its grammar.
 
-    def __init__(self, native: Any, vocabulary: int) -> None:
-        self._native = native
+    `decisions` are beginnings of answers after which the model has to choose, if they are known: they can be run with
+    the prompt, in one pass.
+    """
+
+    def __init__(self, native: Any, vocabulary: int, decisions: frozenset[tuple[int, ...]] = frozenset()) -> None:
+        self._native, self.decisions = native, decisions
         self._words = np.empty((vocabulary + 31) // 32, dtype=np.int32)
         self._vocabulary = vocabulary
 
@@ -129,7 +146,7 @@ def _grammar(constraint: Constraint) -> str:
         return str(LLMatcher.grammar_from_lark("start: " + " | ".join(_quoted(c) for c in sorted(constraint.choices))))
     if constraint.json_schema is None:
         raise ValueError("neither choices nor a schema is given")
-    return str(LLMatcher.grammar_from_json_schema(constraint.json_schema, overrides=_JSON_STYLE))
+    return str(LLMatcher.grammar_from_json_schema(constraint.json_schema, overrides=JSON_STYLE))
 
 
 def _quoted(text: str) -> str:

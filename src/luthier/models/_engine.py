@@ -14,15 +14,23 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from luthier.models._attention import ATTENTION, NotShareableError, attending
 from luthier.models._plan import Limits
-from luthier.models._prefix import ATTENTION, NotShareableError, Rows, attending, extend
+from luthier.models._prefix import Beginnings, Prefix, extend
+from luthier.models._rows import Rows, run_tree
+from luthier.models._trie import lay_down
 
 # Attention functions of transformers that read its usual masks; anything else is put aside while a model answers.
 _PLAIN = frozenset({"sdpa", "eager", "flash_attention_2", "flash_attention_3"})
 _CACHE_BYTES = 2 * 2**30  # of keys and values on a CPU; on a GPU half of what is free
 _LOGIT_BYTES = 256 * 2**20
+_KEPT = 8  # a part of that cache may hold beginnings for later calls: one in so many
 _NODES = {"cpu": 256, "cuda": 2048}  # of a tree: its attention is quadratic, and a processor is busy with few
-_PREFILL = 8192  # tokens of one pass over the rows' own tokens
+_PREFILL = {"cpu": 512, "cuda": 2048}  # of a tree of prompts
+# What a pass costs before its first token, in tokens. Matrix products of SmolLM2-135M on one thread take 43 ms and 3.1
+# ms more a row, so that 64 rows are within a fifth of the best a row can cost; on a GPU an assumption.
+_OVERHEAD = {"cpu": 14, "cuda": 256}
+_ROWS = {"cpu": 64, "cuda": 128}
 
 
 class Batching(Enum):
@@ -39,10 +47,11 @@ class Engine:
     Args:
         core: a causal language model of transformers (the inner one of a PEFT model).
         stops: ids that end an answer.
+        keeps: whether beginnings of prompts are kept from call to call; not for a model whose weights change.
     """
 
-    def __init__(self, core: Any, stops: Sequence[int]) -> None:
-        self.core, self.stops = core, tuple(stops)
+    def __init__(self, core: Any, stops: Sequence[int], *, keeps: bool = True) -> None:
+        self.core, self.stops, self.keeps = core, tuple(stops), keeps
         self._lock = threading.RLock()  # re-entered where `batching` is first asked for inside a run
 
     @property
@@ -104,12 +113,31 @@ class Engine:
         token = 2 * config.num_hidden_layers * heads * width * self.core.dtype.itemsize
         on_gpu = self.device.type == "cuda"
         room = torch.cuda.mem_get_info(self.device)[0] // 2 if on_gpu else _CACHE_BYTES
+        kind = "cuda" if on_gpu else "cpu"
         return Limits(
-            rows=128 if on_gpu else 32,
-            prefill=_PREFILL,
+            rows=_ROWS[kind],
+            prefill=_PREFILL[kind],
             cache=max(1, room // token),
-            nodes=max(1, min(_NODES.get(self.device.type, 256), _LOGIT_BYTES // (4 * self.vocabulary))),
+            nodes=max(1, min(_NODES[kind], _LOGIT_BYTES // (4 * self.vocabulary))),
+            overhead=_OVERHEAD[kind],
         )
+
+    def beginning(self, ids: tuple[int, ...]) -> tuple[Prefix | None, int]:
+        """The keys and values of tokens that prompts begin with, and how many of them were still there."""
+        if not ids:
+            return None, 0
+        with self.running(shared=False):
+            return self.beginnings.get(ids, self.limits().cache // _KEPT)
+
+    @cached_property
+    def beginnings(self) -> Beginnings:
+        """What prompts began with."""
+        return Beginnings(self.core, self.device)
+
+    def finish(self) -> None:
+        """To be called when a call is over: a model whose weights may change keeps nothing for the next one."""
+        if not self.keeps:
+            self.beginnings.forget()
 
     @contextmanager
     def running(self, *, shared: bool) -> Iterator[None]:
@@ -123,15 +151,19 @@ class Engine:
         """Whether rows behind a shared beginning get the logits of their whole sequence: tried on two short rows."""
         size = self.vocabulary
         ids = [(7919 * i + 13) % size for i in range(11)]
-        whole = [ids[:9], ids[:5] + ids[9:]]
+        whole = [ids[:9], ids[:6] + ids[9:]]
         with self.running(shared=False):
             wanted = [
                 self.core(input_ids=torch.tensor([row], device=self.device)).logits[0, -1].float() for row in whole
             ]
-            prefix = extend(self.core, None, ids[:5], self.device)
+            prefix, _ = extend(self.core, None, ids[:5], self.device)
+        trie = lay_down([tuple(row[5:-1]) for row in whole])
         try:
             with self.running(shared=True):
-                got = Rows(self.core, prefix, [row[5:] for row in whole], 0, self.device).prefill()
+                _, found = run_tree(self.core, prefix, trie, trie.paths[0][-1:], self.device)
+                rows = Rows(self.core, prefix, self.device)
+                rows.join(found, trie.paths)
+                got = rows.step(torch.tensor([row[-1] for row in whole], device=self.device))
         except NotShareableError:
             return False
         exact = self.core.dtype in (torch.float32, torch.float64)

@@ -67,6 +67,8 @@ def load_model(name: str, *, cache: Path | None = None, adapter: Path | None = N
 def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalModel:
     """A model from a folder with safetensors: fp32 on a CPU, bf16 on a GPU. Code in the folder is never run.
 
+    Where CUDA and vLLM are there, vLLM answers.
+
     Raises:
         ModelError: no safetensors, an unknown architecture, damaged or incomplete weights.
     """
@@ -75,6 +77,7 @@ def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalM
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from luthier.models._local import LocalModel
+    from luthier.models._vllm import VllmModel, vllm_is_there
 
     check_folder(folder)
     on_gpu = torch.cuda.is_available()
@@ -98,7 +101,8 @@ def load_folder(folder: Path, *, name: str, cache: Path | None = None) -> LocalM
     _check_complete(folder, loading)
     weights = folder_hash(folder, cache=cache)
     identity = content_hash({"folder": weights, "precision": str(dtype).removeprefix("torch.")})
-    return LocalModel(module, tokenizer, name=name, identity=identity, folder=folder)
+    model = LocalModel(module, tokenizer, name=name, identity=identity, folder=folder)
+    return VllmModel.over(model) if vllm_is_there() else model
 
 
 def check_folder(folder: Path) -> None:

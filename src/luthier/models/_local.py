@@ -16,9 +16,10 @@ from luthier.models._adapter import attach, read_adapter
 from luthier.models._base import Answer, Request
 from luthier.models._constrain import Grammars, Matcher
 from luthier.models._engine import Engine
-from luthier.models._generate import Generated, Job, generate
+from luthier.models._generate import generate
+from luthier.models._jobs import Generated, Job
 from luthier.models._origin import check_origin, read_origin
-from luthier.models._render import render_prompt, stop_ids
+from luthier.models._render import end_of_turn, render_prompt, stop_ids
 from luthier.models._score import next_token_logprobs, token_logprobs
 from luthier.models._tokens import Added, check_vocabulary, longer_module, longer_tokenizer
 
@@ -48,6 +49,7 @@ class LocalModel:
         adapter: Path | None = None,
         added: Added | None = None,
         grammars: Grammars | None = None,
+        keeps: bool = True,
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
         self.name, self.identity = name, identity
@@ -55,7 +57,7 @@ class LocalModel:
         self.folder, self.adapter = folder, adapter
         self.added = added or Added()
         core = module.get_base_model() if hasattr(module, "get_base_model") else module
-        self._engine = Engine(core, stop_ids(tokenizer, core.generation_config))
+        self._engine = Engine(core, stop_ids(tokenizer, core.generation_config), keeps=keeps)
         self._grammars = grammars or Grammars(tokenizer, self._engine.vocabulary, self._engine.stops)
 
     @classmethod
@@ -65,7 +67,7 @@ class LocalModel:
         Nothing of it is copied, kept or changed: it answers in evaluation mode with the weights it has, and gets its
         modes, attention and generation settings back before each answer is given out. `module` may be a PEFT model.
         """
-        return cls(module, tokenizer, name=name, identity=identity)
+        return cls(module, tokenizer, name=name, identity=identity, keeps=False)
 
     def with_adapter(self, folder: Path, scale: float = 1.0) -> LocalModel:
         """This model with a LoRA adapter on it; this one stays as it is, and both share the memory of the weights.
@@ -171,6 +173,35 @@ class LocalModel:
                     fix="give a start from 1 to the number of tokens",
                 )
         return token_logprobs(self._engine, sequences, starts)
+
+    def choice_logprobs(self, requests: Sequence[Request]) -> list[NDArray[np.float32]]:
+        """How likely each choice of a request's constraint is as the whole answer, one array [choices] per request.
+
+        It is the sum of the natural log-probabilities of the choice's tokens and of the token that ends the turn, with
+        no choice masked: another measure than a constrained answer, which decides token by token. The choices of all
+        requests run as trees behind what the prompts share.
+
+        Raises:
+            ModelError: a request has no choices, or prompt and choice are too long together.
+        """
+        end = end_of_turn(self.tokenizer)
+        ends = [self.stop_ids[0] if end is None else end] if self.stop_ids else []
+        prompts = [render_prompt(self.tokenizer, request.messages) for request in requests]
+        choices = [(request.constraint and request.constraint.choices) or () for request in requests]
+        missing = [number for number, texts in enumerate(choices) if not texts]
+        if missing:
+            raise ModelError(
+                f"request {missing[0]} has no choices whose likelihood could be told",
+                fix="give it a constraint with choices",
+            )
+        sequences = [
+            [*prompt, *self.tokenizer.encode(text, add_special_tokens=False), *ends]
+            for prompt, texts in zip(prompts, choices, strict=True)
+            for text in texts
+        ]
+        starts = [len(prompt) for prompt, texts in zip(prompts, choices, strict=True) for _ in texts]
+        sums = np.array([part.sum(dtype=np.float64) for part in self.logprobs(sequences, starts)], dtype=np.float32)
+        return np.split(sums, np.cumsum([len(texts) for texts in choices])[:-1])
 
     def next_token_logprobs(self, sequence: Sequence[int]) -> NDArray[np.float32]:
         """Natural log-probabilities of the whole vocabulary after each token, float32 [tokens, vocabulary].

@@ -1,18 +1,18 @@
-"""Which sequences to run together: a pure function of their tokens."""
+"""Which sequences to run together, and in which order: a pure function of their tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from luthier.models._trie import common_prefix
 
-# Costs in units of one more token in a forward pass. A pass costs this much before its first token: the weights have
-# to be read from memory (measured on 2 CPU cores, SmolLM2-135M: 0.075 s a pass, 0.0045 s a token).
-PASS = 16
-EXPECTED_STEPS = 64  # answers are rarely longer than this, whatever their limit
-WORTH_SHARING = 16  # tokens: a common beginning shorter than this is not kept from batch to batch
+WORTH_SHARING = 16  # tokens: a common beginning shorter than this is not kept apart
+# A group of prompts leaves its stream when its deeper beginning times its size is this many tokens for each row of a
+# batch. What it saves is reading that beginning once a row in every step (an estimate: 32 times 500 tokens are
+# worth 16 more rows); what it costs is a batch of its own that runs empty at its end (half of its passes).
+_APART = 256
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,33 @@ class Item:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one pass may take: rows, tokens of one prefill, tokens in the key-value cache, nodes of a tree."""
+    """What one pass may take.
+
+    Args:
+        rows: sequences that are continued at the same time.
+        prefill: tokens of one tree of prompts.
+        cache: tokens in the key-value cache.
+        nodes: tokens of one tree whose logits are all wanted.
+        overhead: what a pass costs before its first token (the weights have to be read), in tokens.
+    """
 
     rows: int
     prefill: int
     cache: int
     nodes: int
+    overhead: int
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Sequences that run together (indices), and how many tokens at their beginning are computed once for all."""
+class Stream:
+    """Sequences (indices, in the order in which they are taken up) behind one beginning that is computed once."""
 
     rows: tuple[int, ...]
     prefix: int
 
 
 def shared_by_all(items: Sequence[Item]) -> int:
-    """Length of the beginning that all sequences share, 0 where it is not worth keeping from batch to batch."""
+    """Length of the beginning that all sequences share, 0 where it is not worth keeping apart."""
     if len(items) < 2:
         return 0
     first = items[0].ids
@@ -58,69 +67,61 @@ def shared_by_all(items: Sequence[Item]) -> int:
     return alike if alike >= WORTH_SHARING else 0
 
 
-def plan(items: Sequence[Item], shared: int, limits: Limits) -> list[Batch]:
-    """Batches that together cost least, found among the runs of two orders.
+def plan(items: Sequence[Item], limits: Limits) -> list[Stream]:
+    """Streams in an order in which each finds as much as possible of its beginning computed by those before it.
 
-    In the order of the tokens, sequences with a long common beginning stand together; in the order of length, little
-    is padded. Which is better depends on the sequences, so both are cut in the best way and compared. A sequence that
-    is too big for the limits runs alone. `shared` tokens at the beginning of all of them are already computed.
+    All sequences are one stream behind what they all share, except groups that share so much more, and are so many,
+    that a batch of their own is cheaper. Inside a stream, sequences that begin alike follow one another, and shorter
+    ones come first.
     """
-    numbers = range(len(items))
-    by_length = sorted(numbers, key=lambda i: (len(items[i].ids), items[i].ids, i))
-    by_tokens = sorted(numbers, key=lambda i: (items[i].ids, i))
-    return min((_cut(order, items, shared, limits) for order in (by_length, by_tokens)), key=lambda found: found[0])[1]
-
-
-def _cut(order: Sequence[int], items: Sequence[Item], shared: int, limits: Limits) -> tuple[float, list[Batch]]:
-    """Cheapest way to cut an order into runs, by dynamic programming over the end of the last run."""
-    # What a run shares is the least of what its neighbours share.
+    order = sorted(range(len(items)), key=lambda i: (items[i].ids, i))
     alike = [common_prefix(items[a].ids, items[b].ids) for a, b in pairwise(order)]
-    best: list[tuple[float, int, int]] = [(0.0, 0, 0)]  # cost so far, start of the last run, its prefix
-    for end in range(1, len(order) + 1):
-        options: list[tuple[float, int, int]] = []
-        run = _Run(items[order[end - 1]])
-        for start in range(end - 1, -1, -1):
-            if start < end - 1:
-                run.add(items[order[start]], alike[start])
-            prefix = run.prefix(shared)
-            if start < end - 1 and not run.fits(prefix, limits):
-                break
-            options.append((best[start][0] + run.cost(prefix, shared), start, prefix))
-        best.append(min(options))
-    batches: list[Batch] = []
-    end = len(order)
-    while end:
-        _, start, prefix = best[end]
-        batches.append(Batch(tuple(order[start:end]), prefix))
-        end = start
-    return best[-1][0], batches[::-1]
+    streams: list[tuple[int, Stream]] = []  # with the place of its first row in the order
+    groups = [(0, len(order))] if order else []
+    while groups:
+        start, end = groups.pop()
+        prefix = _beginning([items[i] for i in order[start:end]], alike[start : end - 1])
+        left: list[tuple[int, int]] = []
+        for first, last in _runs(alike, start, end, prefix):
+            deeper = _beginning([items[i] for i in order[first:last]], alike[first : last - 1]) - prefix
+            apart = deeper >= WORTH_SHARING and deeper * (last - first) >= _APART * limits.rows
+            (groups if apart and last - first < end - start else left).append((first, last))
+        if left:
+            families = sorted(left, key=lambda run: max(len(items[i].ids) for i in order[run[0] : run[1]]))
+            rows = tuple(i for first, last in families for i in order[first:last])
+            streams.append((min(first for first, _ in left), Stream(rows, prefix)))
+    return [stream for _, stream in sorted(streams, key=lambda found: found[0])]
 
 
-class _Run:
-    """Neighbours in an order, and what running them together takes."""
+def trees(sequences: Sequence[tuple[int, ...]], budget: int) -> list[list[int]]:
+    """Indices of sequences, in their order, divided into trees of at most `budget` nodes.
 
-    def __init__(self, item: Item) -> None:
-        self.rows, self.alike = 1, len(item.ids) - item.own
-        self.longest, self.room = len(item.ids), item.room
+    A longer sequence makes a bigger tree; so does one that adds little to what it shares with the one before it.
+    """
+    divided: list[list[int]] = []
+    size = 0
+    before: tuple[int, ...] = ()
+    for i, sequence in enumerate(sequences):
+        new = len(sequence) - (common_prefix(before, sequence) if divided else 0)
+        if not divided or (size + new > budget and 4 * new > len(sequence)):
+            divided.append([])
+            size, new = 0, len(sequence)
+        divided[-1].append(i)
+        size, before = size + new, sequence
+    return divided
 
-    def add(self, item: Item, alike: int) -> None:
-        self.rows += 1
-        self.alike = min(self.alike, alike, len(item.ids) - item.own)
-        self.longest = max(self.longest, len(item.ids))
-        self.room = max(self.room, item.room)
 
-    def prefix(self, shared: int) -> int:
-        """The common beginning, where computing it once saves more than its extra pass costs."""
-        return self.alike if (self.alike - shared) * (self.rows - 1) > PASS else shared
+def _beginning(items: Sequence[Item], alike: Sequence[int]) -> int:
+    """What a run of neighbours shares; 0 where it is one sequence, or not worth it."""
+    shared = min([*alike, *(len(item.ids) - item.own for item in items)]) if alike else 0
+    return shared if shared >= WORTH_SHARING else 0
 
-    def fits(self, prefix: int, limits: Limits) -> bool:
-        own = self.longest - prefix
-        return (
-            self.rows <= limits.rows
-            and self.rows * own <= limits.prefill
-            and prefix + self.rows * (own + self.room) <= limits.cache
-        )
 
-    def cost(self, prefix: int, shared: int) -> float:
-        first = prefix - shared + PASS if prefix > shared else 0
-        return first + self.rows * (self.longest - prefix) + PASS + min(self.room, EXPECTED_STEPS) * (PASS + self.rows)
+def _runs(alike: Sequence[int], start: int, end: int, prefix: int) -> Iterator[tuple[int, int]]:
+    """The runs of neighbours in [start, end) that share something worth it beyond the prefix."""
+    first = start
+    for place in range(start, end - 1):
+        if alike[place] < prefix + WORTH_SHARING:
+            yield first, place + 1
+            first = place + 1
+    yield first, end

@@ -12,7 +12,8 @@ from transformers import DynamicCache
 
 from luthier.models._engine import Batching, Engine
 from luthier.models._plan import Item, shared_by_all
-from luthier.models._prefix import Prefix, extend, tree_logits
+from luthier.models._prefix import Prefix
+from luthier.models._rows import run_tree
 from luthier.models._trie import divide, lay_down
 
 _CHUNK = 512  # tokens of a long sequence that run at once
@@ -28,10 +29,7 @@ def token_logprobs(
     near = [i for i in wanted if engine.may_share(len(sequences[i])) and len(sequences[i]) - starts[i] <= most]
     items = [Item(tuple(sequences[i]), own=len(sequences[i]) - starts[i] + 1) for i in near]
     shared = shared_by_all(items)
-    prefix: Prefix | None = None
-    if shared:
-        with engine.running(shared=False):
-            prefix = extend(engine.core, None, items[0].ids[:shared], engine.device)
+    prefix, _ = engine.beginning(items[0].ids[:shared] if shared else ())
     runs = [item.ids[shared:-1] for item in items]  # nothing is predicted from the last token
     for part in divide(runs, most):
         firsts = [starts[near[place]] - 1 - shared for place in part]
@@ -41,6 +39,7 @@ def token_logprobs(
             found[near[place]] = logprobs
     for i in sorted(set(wanted) - set(near)):
         found[i] = _of_long(engine, sequences[i], starts[i])
+    engine.finish()
     return found
 
 
@@ -62,9 +61,7 @@ def _of_tree(
     nodes = [path[first:] for path, first in zip(trie.paths, firsts, strict=True)]
     kept, places = np.unique(np.concatenate(nodes), return_inverse=True)
     with engine.running(shared=True):
-        logits = tree_logits(
-            engine.core, prefix, trie, torch.from_numpy(kept).to(engine.device), engine.device
-        ).log_softmax(dim=-1)
+        logits = run_tree(engine.core, prefix, trie, kept, engine.device)[0].log_softmax(dim=-1)
         at = torch.from_numpy(places).to(engine.device), torch.tensor(np.concatenate(targets), device=engine.device)
         flat: NDArray[np.float32] = logits[at].cpu().numpy()
     return np.split(flat, np.cumsum([len(part) for part in nodes])[:-1])
