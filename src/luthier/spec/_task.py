@@ -17,6 +17,7 @@ MethodName = Literal[
     "fine-tune",
     "fine-tune + retrieval",
 ]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
 class Frozen(BaseModel):
@@ -136,6 +137,7 @@ class TrainSettings(Frozen):
     Of LoRA: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an adapter, as the
     model's modules end (`q_proj`), all of them where None; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which
     scales by the root of the rank (Kalajdzievski 2023), or `dora`, which learns magnitudes apart (Liu et al. 2024).
+    `track` shows the course of training in a tracker as well; it changes nothing of the result.
     """
 
     method: Literal["lora", "full"] = "lora"
@@ -148,6 +150,7 @@ class TrainSettings(Frozen):
     batch_size: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=16)
     seed: int = 0
+    track: TrackerName | None = None
 
 
 class RetrievalSettings(Frozen):

@@ -44,6 +44,7 @@ from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
+from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
 ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
@@ -64,6 +65,7 @@ def fine_tune(
     replay: Sequence[TrainingRow] = (),
     progress: Callable[[TrainProgress], None] | None = None,
     checkpoint_seconds: float = 60.0,
+    track: Tracking | None = None,
 ) -> TrainResult:
     """Fine-tune a base on rows; the weights with the best development score are kept.
 
@@ -85,12 +87,15 @@ def fine_tune(
             the rows of a step, divergence from the base is held down. What cannot be rendered is left out and counted.
         progress: told about every step and evaluation.
         checkpoint_seconds: at most so much work is lost when the process is killed.
+        track: a tracker to show the run in; a run that goes on goes on there. If it fails on the way, training goes on.
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run.
+        TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run;
+            the tracker cannot be used.
         DiskFullError, StoreError: `out` cannot be written.
     """
+    require_tracker(track.library if track else None)
     encoded = encode_rows(base, rows, recipe.max_length)
     held, left_out = replay_rows(base, replay, recipe.max_length)
     inputs = _inputs(base, encoded, held, recipe)
@@ -107,8 +112,13 @@ def fine_tune(
     run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
-    with Interruption(group.any if group.size > 1 else None) as interruption, run.resting.resting():
-        stopped = run.to_the_end(interruption)
+    with (
+        tracked(track if group.first else None, out, recipe) as shown,
+        Interruption(group.any if group.size > 1 else None) as interruption,
+        run.resting.resting(),
+    ):
+        stopped = run.to_the_end(interruption, shown)
+        shown.finish(run.state.curve)
     if group.first:
         run.publish(stopped, rounded_length(encoded), len(left_out))
     group.wait()
@@ -156,7 +166,7 @@ class _Run:
         self.trainee.load(checkpoint.weights)
         restore_optimizer(self.optimizer, self.trainee.masters, checkpoint.optimizer)
 
-    def to_the_end(self, interruption: Interruption) -> str:
+    def to_the_end(self, interruption: Interruption, shown: Tracked) -> str:
         """Train until done or until nothing gets better; gives the reason to stop."""
         try:
             while (stopped := self._stopped()) is None:
@@ -167,6 +177,7 @@ class _Run:
                 else:
                     with interruption.finishing():
                         self._step()
+                shown.follow(self.state.curve)
                 self._report()
                 if time.monotonic() - self._saved_at >= self.hooks.checkpoint_seconds:
                     self._save()
