@@ -37,12 +37,13 @@ from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._group import Group, current_group
 from luthier.train._interrupt import Interruption
+from luthier.train._kept import KeptRows
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
+from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
 from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
@@ -96,7 +97,8 @@ def fine_tune(
         DiskFullError, StoreError: `out` cannot be written.
     """
     require_tracker(track.library if track else None)
-    encoded = encode_rows(base, rows, recipe.max_length)
+    kept = KeptRows(base, rows, recipe.max_length, out)
+    encoded = kept.encoded
     held, left_out = replay_rows(base, replay, recipe.max_length)
     inputs = _inputs(base, encoded, held, recipe)
     finished = _finished(out, inputs)
@@ -104,6 +106,8 @@ def fine_tune(
         return finished
     group = current_group()
     checkpoint = _checkpoint(out, inputs, group)
+    if group.first:
+        kept.keep()
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype), recipe)
     if setting.recompute:
