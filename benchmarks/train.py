@@ -1,6 +1,6 @@
 """Training throughput and memory against other trainers, on the same rows, with the same learning rates.
 
-    python benchmarks/train.py [--data snips banking77 tldr turns] [--peers trl litgpt llamafactory] [--variants ...]
+    python benchmarks/train.py [--data snips banking77 tldr turns] [--peers trl litgpt] [--variants ...]
         [--steps 4] [--rounds 2] [--threads 1] [--plot FILE]
 
 Every round runs ours and each variant of each peer, one after another, each in a process of its own. Printed are
@@ -37,7 +37,6 @@ MODEL = "smollm2-135m"
 PEERS = {
     "trl": ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss"),
     "litgpt": ("bf16 weights",),
-    "llamafactory": ("bf16", "bf16 weights"),
 }
 OURS = "luthier"
 
@@ -118,7 +117,6 @@ def prepare(name: str, data: Path, steps: int, threads: int, folder: Path) -> di
         "adapter": str(adapter),
         "threads": threads,
         "rows": rows,
-        "order": [int(row.id) for row in ordered],
         "tokenised": [{"ids": list(row.ids), "start": row.start} for row in ordered],
         "recipe": recipe.as_dict(),
         "rates": [recipe.rate(step, steps) for step in range(steps)],

@@ -11,10 +11,7 @@ HOME = Path.home() / ".cache" / "luthier-benchmarks"
 PINS: dict[str, tuple[str, ...]] = {
     "trl": ("torch==2.13.0", "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "datasets<6"),
     "litgpt": ("torch==2.13.0", "litgpt==0.5.13"),
-    "llamafactory": ("torch==2.13.0", "llamafactory==0.9.5"),
 }
-# The builds of these that an index gives load only beside a build of torch for CUDA. Our rows are text alone.
-REMOVED: dict[str, tuple[str, ...]] = {"llamafactory": ("torchvision", "torchaudio")}
 
 
 def python_of(peer: str) -> Path:
@@ -26,7 +23,5 @@ def python_of(peer: str) -> Path:
         print(f"making an environment for {peer} in {folder}", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PINS[peer]], check=True)
-        if peer in REMOVED:
-            subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *REMOVED[peer]], check=True)
         ready.write_text(pins, "utf-8")
     return python

@@ -31,10 +31,11 @@ class TensorBoard:
         self.id = opening.known or _new_id(opening.name)
         place = str(opening.folder / self.id)
         self.logged = _last_event(place) if opening.known else 0
-        self._writer: Any = SummaryWriter(place, purge_step=self.logged + 1)  # type: ignore[no-untyped-call]  # torch's stubs
+        self._writer = SummaryWriter(place, purge_step=self.logged + 1)
         if not opening.known:
-            for summary in hparams(dict(opening.parameters), {"loss": 0.0}):  # type: ignore[no-untyped-call]  # torch's stubs
-                self._writer.file_writer.add_summary(summary)
+            told: Any = self._writer.file_writer  # torch's annotations hold it for None
+            for summary in hparams(dict(opening.parameters), {"loss": 0.0}):  # type: ignore[no-untyped-call]  # torch's
+                told.add_summary(summary)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Write at once, the loss last: a step that has one is whole."""
