@@ -1,11 +1,13 @@
-"""Training throughput and memory against TRL, on the same tokens, with the same first weights and learning rates.
+"""Training throughput and memory against other trainers, on the same rows, with the same learning rates.
 
-    python benchmarks/train.py [--data snips banking77 tldr turns] [--steps 4] [--rounds 2] [--threads 1] [--plot FILE]
+    python benchmarks/train.py [--data snips banking77 tldr turns] [--peers trl litgpt] [--variants ...]
+        [--steps 4] [--rounds 2] [--threads 1] [--plot FILE]
 
-Every round runs ours and each variant of the peer, one after another, each in a process of its own. Printed are
+Every round runs ours and each variant of each peer, one after another, each in a process of its own. Printed are
 processor seconds a step (the first step is not counted), the peak memory of the process, ratios of the peer's figure to
 ours, the largest difference of the two loss curves, and how far we are from the matrix products that the machine does.
-The peer's packages are installed into an environment of their own the first time.
+A peer's packages are installed into an environment of their own the first time. TRL also begins with our first weights
+and takes our tokens; what differs for the others stands in `peers/train_*.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ from luthier.train._rows import encode_rows
 from peers.environments import python_of
 
 MODEL = "smollm2-135m"
-PEER_VARIANTS = ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss")
+PEERS = {
+    "trl": ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss"),
+    "litgpt": ("bf16 weights",),
+}
 OURS = "luthier"
 
 
@@ -164,9 +169,10 @@ def compare(name: str, arguments: argparse.Namespace) -> list[dict]:
         job = prepare(name, arguments.shared, arguments.steps, arguments.threads, folder)
         for _ in range(arguments.rounds):
             sides.setdefault(OURS, []).append(run(sys.executable, "train_luthier.py", job, folder))
-            for variant in arguments.variants:
-                found = run(python_of("trl"), "train_trl.py", job | {"variant": variant}, folder)
-                sides.setdefault(f"trl, {variant}", []).append(found)
+            for peer in arguments.peers:
+                for variant in arguments.variants or PEERS[peer]:
+                    found = run(python_of(peer), f"train_{peer}.py", job | {"variant": variant}, folder)
+                    sides.setdefault(f"{peer}, {variant}", []).append(found)
     ours = sides[OURS]
     mean = statistics.median(seconds_a_step(found) for found in ours)
     peak = statistics.median(found["peak"] for found in ours)
@@ -224,7 +230,8 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument("--variants", nargs="+", default=list(PEER_VARIANTS))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=["trl"])
+    parser.add_argument("--variants", nargs="+", help="of one peer; all that are worth it by default")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 HOME = Path.home() / ".cache" / "luthier-benchmarks"
 PINS: dict[str, tuple[str, ...]] = {
     "trl": ("torch==2.13.0", "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "datasets<6"),
+    "litgpt": ("torch==2.13.0", "litgpt==0.5.13"),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from luthier.api import Project
 from luthier.decide import Bench, Climb, climb, decide, rules_of
+from luthier.decide._ladder import _ladder_hash
 from luthier.errors import TooLongError
 from luthier.models import Answer, Request, ScriptedModel
 
@@ -46,6 +47,16 @@ def bench(folder: Path, base: ScriptedModel) -> Bench:
     (folder / "answers.json").write_text('{"*": "paid"}', "utf-8")
     (folder / "luthier.yaml").write_text(json.dumps(task), "utf-8")
     return replace(Project(folder)._bench(), base=base)
+
+
+def test_a_tracker_makes_no_new_ladder(tmp_path):
+    plain = bench(tmp_path, Short(1000))
+    watched, slower = (
+        replace(plain, task=plain.task.model_copy(update={"train": plain.task.train.model_copy(update=changed)}))
+        for changed in ({"track": "tensorboard"}, {"learning_rate": 1e-5})
+    )
+    hashes = [_ladder_hash(each, ("prompt", "fine-tune")) for each in (plain, watched, slower)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_variants_are_asked_together(tmp_path):

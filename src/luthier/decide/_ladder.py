@@ -19,6 +19,7 @@ from luthier.errors import TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.models import LocalModel
 from luthier.spec import MethodName, Task
+from luthier.train import require_tracker
 
 LADDER: tuple[MethodName, ...] = (
     "prompt",
@@ -80,8 +81,11 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
 
     Raises:
         TooLongError: no rung fits.
+        TrainingError: the package of the tracker that the task names is not installed.
     """
     planned = planned_rungs(bench)
+    if how.train and any(method.startswith("fine-tune") for method in planned):
+        require_tracker(bench.task.train.track)
     openings = bench.store.open_test(bench.split.hash, _ladder_hash(bench, planned))
     prepared: dict[str, Prepared] = {}
     records: dict[str, tuple[Record, ...]] = {}
@@ -213,7 +217,7 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             task.instructions,
             task.bar,
             bench.score_hash,
-            task.train.model_dump(mode="json", exclude={"micro_batch_tokens"}),
+            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
             task.retrieval.model_dump(mode="json"),
         ]
     )

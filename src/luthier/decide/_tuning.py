@@ -19,12 +19,14 @@ from luthier.store import hash_folder
 from luthier.train import (
     Estimate,
     Recipe,
+    Tracking,
     TrainingRow,
     TrainProgress,
     TrainResult,
     current_group,
     estimate,
     fine_tune,
+    require_tracker,
 )
 
 SCALES = (1.0, 0.75, 0.5)
@@ -42,6 +44,7 @@ def tuned(bench: Bench, reader: System | None = None) -> Prepared:
     Raises:
         TrainingError: training cannot start or had to stop.
     """
+    require_tracker(bench.task.train.track)
     untrained, result = _train(bench, reader)
     return _choose_scale(bench, untrained, result)
 
@@ -63,7 +66,10 @@ def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
         replay = replay_rows(bench, _held_rows(recipe, rows))  # what the first process has put into the store
     out = adapter_place(bench, rows, replay, recipe)
     score = _development_score(bench, untrained)
-    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=_shown(bench))
+    library = bench.task.train.track
+    track = None if library is None else Tracking(library, bench.task.task, bench.store.folder / "tracking")
+    show = _shown(bench)
+    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=show, track=track)
 
 
 def estimate_training(bench: Bench) -> Estimate:

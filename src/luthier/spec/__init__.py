@@ -19,6 +19,7 @@ from luthier.spec._task import (
     Score,
     SplitSettings,
     Task,
+    TrackerName,
     TrainSettings,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "Score",
     "SplitSettings",
     "Task",
+    "TrackerName",
     "TrainSettings",
     "did_you_mean",
     "load_task",

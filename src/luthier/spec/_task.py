@@ -17,6 +17,7 @@ MethodName = Literal[
     "fine-tune",
     "fine-tune + retrieval",
 ]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
 class Frozen(BaseModel):
@@ -141,6 +142,7 @@ class TrainSettings(Frozen):
     each, whose rows of the embeddings are trained beside the adapter.
 
     `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only.
+    `track` shows the course of training in a tracker as well; it changes nothing of the result.
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
@@ -156,6 +158,7 @@ class TrainSettings(Frozen):
     micro_batch_tokens: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=16)
     seed: int = 0
+    track: TrackerName | None = None
 
 
 class RetrievalSettings(Frozen):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.train._recipe import Recipe
 from luthier.train._rows import TrainingRow, check_rows
+from luthier.train._track import Tracking, require_tracker
 
 if TYPE_CHECKING:
     from luthier.train._estimate import Estimate, estimate
@@ -26,6 +27,7 @@ __all__ = [
     "Merged",
     "Recipe",
     "Setting",
+    "Tracking",
     "TrainProgress",
     "TrainResult",
     "TrainingRow",
@@ -35,6 +37,7 @@ __all__ = [
     "fine_tune",
     "launched_group",
     "merge",
+    "require_tracker",
 ]
 
 _HEAVY = {

@@ -38,14 +38,16 @@ from luthier.train._files import saving
 from luthier.train._group import Group, current_group
 from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
+from luthier.train._kept import KeptRows
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._resume import finished_run, load_together
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
+from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
+from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
 ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES, RESCUED = "candidates", "best-so-far"
@@ -66,6 +68,7 @@ def fine_tune(
     replay: Sequence[TrainingRow] = (),
     progress: Callable[[TrainProgress], None] | None = None,
     checkpoint_seconds: float = 60.0,
+    track: Tracking | None = None,
 ) -> TrainResult:
     """Fine-tune a base on rows; the weights with the best development score are kept.
 
@@ -88,15 +91,19 @@ def fine_tune(
             the rows of a step, divergence from the base is held down. What cannot be rendered is left out and counted.
         progress: told about every step and evaluation.
         checkpoint_seconds: at most so much work is lost when the process is killed.
+        track: a tracker to show the run in; a run that goes on goes on there. If it fails on the way, training goes on.
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
         TrainingError: the loss is zero at once, loss or gradient are not finite or exploded, or a step does not fit
-            into memory (the rows are named); `out` holds another run, or only damaged checkpoints.
+            into memory (the rows are named); `out` holds another run, or only damaged checkpoints; the tracker cannot
+            be used.
         DiskFullError, StoreError: `out` cannot be written.
     """
+    require_tracker(track.library if track else None)
     base = base.with_tokens(recipe.added_tokens) if recipe.added_tokens else base
-    encoded = encode_rows(base, rows, recipe.max_length)
+    kept = KeptRows(base, rows, recipe.max_length, out)
+    encoded = kept.encoded
     held, left_out = replay_rows(base, replay, recipe.max_length)
     inputs = _inputs(base, encoded, held, recipe)
     finished = finished_run(out, inputs)
@@ -104,6 +111,8 @@ def fine_tune(
         return finished
     group = current_group()
     checkpoint = load_together(out, inputs, group)
+    if group.first:
+        kept.keep()
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
     if setting.recompute:
@@ -112,8 +121,13 @@ def fine_tune(
     run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
-    with Interruption(group.any if group.size > 1 else None) as interruption, run.resting.resting():
-        stopped = run.to_the_end(interruption)
+    with (
+        tracked(track if group.first else None, out, recipe) as shown,
+        Interruption(group.any if group.size > 1 else None) as interruption,
+        run.resting.resting(),
+    ):
+        stopped = run.to_the_end(interruption, shown)
+        shown.finish(run.state.curve)
     if group.first:
         run.publish(stopped, rounded_length(encoded), len(left_out))
     group.wait()
@@ -165,7 +179,7 @@ class _Run:
         if self.state.notes:
             self._report("; ".join(self.state.notes))
 
-    def to_the_end(self, interruption: Interruption) -> str:
+    def to_the_end(self, interruption: Interruption, shown: Tracked) -> str:
         """Train until done or until nothing gets better; gives the reason to stop."""
         try:
             while (stopped := self._stopped()) is None:
@@ -176,6 +190,7 @@ class _Run:
                 else:
                     with interruption.finishing():
                         self._step()
+                shown.follow(self.state.curve)
                 self._report()
                 if time.monotonic() - self._saved_at >= self.hooks.checkpoint_seconds:
                     self._save()
