@@ -32,26 +32,27 @@ SCALE_TOLERANCE = 0.01
 REPLAY_TOKENS = 64
 
 
-def tuned(bench: Bench, reader: System | None = None) -> Prepared:
+def tuned(bench: Bench, reader: System | None = None, *, shard: bool = False) -> Prepared:
     """Train on the training examples and choose the adapter's scale on development cases.
 
     Args:
         bench: what to build on; its base must be a local model.
         reader: the chosen retrieval system, to train with its passages in the prompt; None trains closed-book.
+        shard: have each process of a launched group keep a part of every weight.
 
     Raises:
         TrainingError: training cannot start or had to stop.
     """
-    untrained, result = _train(bench, reader)
+    untrained, result = _train(bench, reader, shard)
     return _choose_scale(bench, untrained, result)
 
 
-def train_along(bench: Bench) -> None:
+def train_along(bench: Bench, *, shard: bool = False) -> None:
     """What a further process of a launched group does: its share of the training, and nothing else."""
-    _train(bench, None)
+    _train(bench, None, shard)
 
 
-def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
+def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, TrainResult]:
     base = local_base(bench)
     untrained = _untrained(bench, reader)
     rows = training_rows(bench, untrained)
@@ -63,7 +64,8 @@ def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
         replay = replay_rows(bench, _held_rows(recipe, rows))  # what the first process has put into the store
     out = adapter_place(bench, rows, replay, recipe)
     score = _development_score(bench, untrained)
-    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=_shown(bench))
+    shown = _shown(bench)
+    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=shown, shard=shard)
 
 
 def estimate_training(bench: Bench) -> Estimate:

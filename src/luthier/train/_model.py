@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import TrainingError
 from luthier.models import LocalModel, quiet
+from luthier.train._course import Pass
 from luthier.train._files import saving, write_tensors
+from luthier.train._group import Group, placed, whole
 from luthier.train._recipe import Recipe
+from luthier.train._rows import EncodedRow
 
 ADAPTER = "default"
 TOKENIZER_FILES = (
@@ -40,8 +43,8 @@ TOKENIZER_FILES = (
 )
 
 
-def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
-    """A fresh copy of the base on its device, in `dtype` and without dropout.
+def load_body(base: LocalModel, dtype: torch.dtype, device: torch.device | None = None) -> PreTrainedModel:
+    """A fresh copy of the base, in `dtype` and without dropout; on the base's device unless told otherwise.
 
     Raises:
         TrainingError: the base is not a plain model that lies in a folder.
@@ -52,7 +55,7 @@ def load_body(base: LocalModel, dtype: torch.dtype) -> PreTrainedModel:
         body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             base_folder(base), dtype=dtype, local_files_only=True, use_safetensors=True
         )
-    placed: PreTrainedModel = body.to(base.device).eval()  # type: ignore[arg-type]  # its stubs know strings only
+    placed: PreTrainedModel = body.to(device or base.device).eval()  # type: ignore[arg-type]  # its stubs know strings only
     return placed
 
 
@@ -75,23 +78,33 @@ class Trainee:
     """The model in training.
 
     `body` is the transformers model; `module` is what is called: the body with LoRA layers in it, or the body itself.
-    `masters` are the trained weights by name, fp32 at least.
+    `masters` are the trained weights by name, fp32 at least. Where `sharded`, each process has a part of every weight.
     """
+
+    sharded = False
 
     def __init__(self, body: PreTrainedModel, recipe: Recipe) -> None:
         self.body = body.requires_grad_(recipe.method == "full")
         self.module: Any = self.body if recipe.method == "full" else _with_lora(self.body, recipe)
         self.method = recipe.method
+        self._settle()
         self._working = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         self.masters = {name: _master(parameter) for name, parameter in self._working.items()}
         for master in self.masters.values():
             master.grad = torch.zeros_like(master)
         self.publish()
 
+    def _settle(self) -> None:
+        """Put the weights where they stay while it is trained; here they are there."""
+
     @property
     def device(self) -> torch.device:
         """Where it runs."""
         return self.body.device
+
+    def passes(self, parts: Sequence[Sequence[EncodedRow]], rows: Sequence[EncodedRow], group: Group) -> list[Pass]:
+        """What this process runs in a step: its `parts` of the step's `rows`."""
+        return [Pass(part) for part in parts]
 
     @contextmanager
     def untrained(self, base: LocalModel) -> Iterator[tuple[Any, PreTrainedModel]]:
@@ -133,6 +146,14 @@ class Trainee:
                 master.grad.add_(working.grad)
                 working.grad = None
 
+    def sum_gradients(self, group: Group) -> None:
+        """Give the masters the sum of all processes' gradients."""
+        group.add([master.grad for master in self.masters.values() if master.grad is not None])
+
+    def clip_gradients(self, limit: float) -> float:
+        """Scale all gradients down where their norm is above `limit`; gives the norm that they had."""
+        return float(torch.nn.utils.clip_grad_norm_(self.masters.values(), limit))
+
     @torch.no_grad()
     def publish(self) -> None:
         """Give the working weights the masters' values, rounded to the run's precision."""
@@ -144,12 +165,17 @@ class Trainee:
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over saved masters."""
         for name, master in self.masters.items():
-            master.copy_(weights[name])
+            master.copy_(placed(weights[name], master))
         self.publish()
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the masters, on the CPU."""
-        return {name: master.detach().to("cpu", copy=True) for name, master in self.masters.items()}
+        """A copy of the masters, on the CPU; of sharded ones called by all processes, for the first."""
+        return {name: whole(master) for name, master in self.masters.items()}
+
+    @contextmanager
+    def in_one_piece(self, base: LocalModel) -> Iterator[PreTrainedModel]:
+        """The transformers model as it is now, to be asked by the first process; called by all."""
+        yield self.body
 
     def save(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
         """Write masters as what they are: a PEFT adapter, or a whole model with the base's tokenizer.
@@ -159,8 +185,12 @@ class Trainee:
         if self.method == "lora":
             self._save_adapter(weights, folder, base)
         else:
-            self.load(weights)
-            save_model(self.body, folder, base)
+            save_model(self._filled(weights, base), folder, base)
+
+    def _filled(self, weights: dict[str, Tensor], base: LocalModel) -> PreTrainedModel:
+        """A whole model with these weights."""
+        self.load(weights)
+        return self.body
 
     def _save_adapter(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
         from peft import get_peft_model_state_dict
