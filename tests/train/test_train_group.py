@@ -7,6 +7,7 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,9 +41,7 @@ def together(rows, tiny_model_folder):
     """Trains in several processes; gives their exit codes. One of them may get a signal in one of its steps."""
 
     def run(out, recipe, size=2, *, stop_after=None, interrupted=0, number=signal.SIGTERM, **how):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         given = {"folder": tiny_model_folder, "rows": rows, "recipe": recipe, "replay": REPLAY, "out": out}
         given |= {"size": size, "port": port, "stop_after": stop_after, "interrupted": interrupted, "number": number}
         given |= {"shard": False, "half": False, "recompute": False, "conftest": str(HERE / "conftest.py")} | how
@@ -58,6 +57,12 @@ def together(rows, tiny_model_folder):
         return [member.exitcode for member in members]
 
     return run
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def weights(result):
@@ -180,6 +185,24 @@ def test_when_a_process_dies_the_other_one_ends_too(shard, tmp_path, together):
     codes = together(tmp_path / "out", RECIPE, shard=shard, stop_after=4, interrupted=1, number=signal.SIGKILL)
     assert codes == [1, -signal.SIGKILL]
     assert time.monotonic() - began < 200
+
+
+def test_who_waits_for_a_process_that_has_ended_is_told_so():
+    given = {"port": free_port()}
+    processes = [
+        SERVER.Process(target=runpy.run_path, args=(str(HERE / "leaver.py"), given | {"rank": rank})) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+        process.kill()
+    assert [process.exitcode for process in processes] == [7, 3]
+
+
+def test_four_bits_cannot_be_sharded(base):
+    with pytest.raises(TrainingError, match="cannot be sharded"):
+        _shard.make_trainee(base, SimpleNamespace(method="qlora"), torch.float32, Group(0, 2), shard=True)
 
 
 def test_one_process_cannot_shard(base, rows, score, tmp_path):

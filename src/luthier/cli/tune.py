@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from luthier.cli._verb import EXIT_INTERRUPTED, in_folder, open_project, print_json, verb
+from luthier.cli._verb import EXIT_DONE, EXIT_INTERRUPTED, in_folder, open_project, print_json, verb
 
 PORT = 29500  # torchrun's own choice
 
@@ -24,22 +24,19 @@ class Processes(NamedTuple):
     each: int
 
 
-class _Launch(click.ParamType):
-    """`N`, or `MxN`."""
-
-    name = "processes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Processes:
-        """The text as numbers."""
-        if isinstance(value, Processes):
-            return value
-        numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in str(value).lower().split("x")]
-        if len(numbers) > 2 or 0 in numbers:
-            self.fail(f"{value!r} is neither a number (4) nor MACHINESxPROCESSES (2x4)", param, ctx)
-        found = Processes(*([1, *numbers] if len(numbers) == 1 else numbers))
-        if found.machines * found.each < 2:
-            self.fail("one process needs no launcher: leave --launch out", param, ctx)
-        return found
+def _processes(context: click.Context, option: click.Parameter, value: str | None) -> Processes | None:
+    """`N` or `MxN` as numbers."""
+    if value is None:
+        return None
+    numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in value.lower().split("x")]
+    if len(numbers) > 2 or 0 in numbers:
+        raise click.BadParameter(
+            f"{value!r} is neither a number (4) nor MACHINESxPROCESSES (2x4)", ctx=context, param=option
+        )
+    found = Processes(numbers[0] if len(numbers) == 2 else 1, numbers[-1])
+    if found.machines * found.each < 2:
+        raise click.BadParameter("one process needs no launcher: leave it out", ctx=context, param=option)
+    return found
 
 
 @verb(help="Fine-tune; needs the warrant of a verdict.")
@@ -48,7 +45,7 @@ class _Launch(click.ParamType):
 @click.option(
     "--launch",
     metavar="[MACHINESx]N",
-    type=_Launch(),
+    callback=_processes,
     help="Share the training out to N processes on this machine: the launcher's command is printed and run. With "
     "several machines (2x4: four processes on each of two) the command of each machine is printed.",
 )
@@ -124,7 +121,7 @@ def _run(count: int, words: list[str]) -> int:
     return EXIT_INTERRUPTED if interrupted else code
 
 
-def _print_commands(processes: Processes, words: list[str], as_json: bool) -> None:
+def _print_commands(processes: Processes, words: list[str], as_json: bool) -> int:
     """What to type on each machine; the first one writes and scores."""
     commands = []
     for number in range(processes.machines):
@@ -133,7 +130,8 @@ def _print_commands(processes: Processes, words: list[str], as_json: bool) -> No
         commands.append(shlex.join([*launcher, *words]))
     if as_json:
         print_json({"commands": commands})
-        return
+        return EXIT_DONE
     click.echo("One command a machine, with the first one's address for FIRST. All must see the task's folder.")
     for text in commands:
         click.echo(text)
+    return EXIT_DONE

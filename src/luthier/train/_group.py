@@ -99,7 +99,11 @@ PATIENCE = timedelta(days=1)  # the others wait while the first process loads, a
 
 @contextmanager
 def launched_group() -> Iterator[Group]:
-    """The group of a launcher (`torchrun` names it in the environment), left at the end; one process without one."""
+    """The group of a launcher (`torchrun` names it in the environment), left at the end; one process without one.
+
+    Raises:
+        TrainingError: another process has ended while this one was waiting for it.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield current_group()
         return
@@ -109,6 +113,14 @@ def launched_group() -> Iterator[Group]:
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield current_group()
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "closed by peer" not in str(error):  # gloo has no error of its own
+            raise
+        raise TrainingError(
+            "another process that trains along has ended",
+            why="every step needs all of them",
+            fix="read what that process says above; then run the same command to go on from the last checkpoint",
+        ) from error
     finally:
         dist.destroy_process_group()
 
@@ -120,6 +132,7 @@ def current_group() -> Group:
     return Group()
 
 
+@torch.no_grad()
 def whole(tensor: Tensor) -> Tensor:
     """A copy on the CPU. A shared-out tensor is put together by all processes, and only the first one gets it.
 
@@ -127,7 +140,7 @@ def whole(tensor: Tensor) -> Tensor:
     """
     if not isinstance(tensor, DTensor):
         return tensor.detach().to("cpu", copy=True)
-    found = tensor.detach().full_tensor()
+    found = tensor.full_tensor().detach()
     return found.to("cpu", copy=True) if dist.get_rank() == 0 else torch.empty(0, dtype=tensor.dtype)
 
 

@@ -23,6 +23,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn import Module, ModuleList, Parameter
 from transformers import PreTrainedModel
 
+from luthier.errors import TrainingError
 from luthier.models import LocalModel
 from luthier.train._course import Pass
 from luthier.train._group import Group
@@ -39,11 +40,19 @@ def make_trainee(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Gr
     """The base in training, sharded where that is asked for or where a whole copy would fill the device.
 
     Raises:
-        TrainingError: sharding is asked of one process alone.
+        TrainingError: sharding is asked of one process alone, or for a method that cannot be sharded.
     """
     if shard:
         group.refuse_alone()
-    if group.size > 1 and group.any(shard or not _fits(base, recipe, dtype, group)):
+    shardable = recipe.method in ("lora", "full")
+    if shard and not shardable:
+        raise TrainingError(
+            f"train: {{method: {recipe.method}}} cannot be sharded",
+            why="4-bit weights are unpacked with scales that lie beside them: a part of them alone says nothing",
+            fix="leave --shard out (each process has all 4-bit weights and runs its share of the rows), or set "
+            "train: {method: lora} in luthier.yaml",
+        )
+    if group.size > 1 and group.any(shard or (shardable and not _fits(base, recipe, dtype, group))):
         return ShardedTrainee(base, recipe, dtype)
     return Trainee(load_body(base, dtype), recipe)
 
@@ -71,7 +80,7 @@ class ShardedTrainee(Trainee):
         body = load_body(base, dtype, torch.device("cpu"))
         if recipe.method == "full":
             # The shards are the masters, and begin as what the base is in `dtype`; blocks are gathered in `dtype`.
-            body = body.to(torch.promote_types(dtype, torch.float32))
+            body.to(torch.promote_types(dtype, torch.float32))  # type: ignore[arg-type]  # its stubs know strings only
         super().__init__(body, recipe)
 
     def _settle(self) -> None:
@@ -205,8 +214,8 @@ def _blocks(body: PreTrainedModel) -> list[Module]:
     named = [module for module in body.modules() if type(module).__name__ in names]
     if named:
         return named
-    lists = [module for module in body.modules() if isinstance(module, ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    lists = [list(module) for module in body.modules() if isinstance(module, ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def _fits(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Group) -> bool:
@@ -214,7 +223,8 @@ def _fits(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Group) ->
     copy = base.n_parameters * (dtype.itemsize if recipe.method != "full" or dtype.itemsize < 4 else 0)
     trained = base.n_parameters * (MASTER_BYTES if recipe.method == "full" else 0)
     own = sum(weight.numel() * weight.element_size() for weight in base.module.parameters())
-    return copy + trained + own <= ROOM * _memory(base.device, group)
+    needed: float = copy + trained + own
+    return needed <= ROOM * _memory(base.device, group)
 
 
 def _memory(device: torch.device, group: Group) -> float:
