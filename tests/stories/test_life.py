@@ -319,7 +319,8 @@ def test_init_copies_the_data_and_suggests_a_scorer(tmp_path):
     assert "is there already" in again.stderr
 
 
-def test_two_launched_processes_train_what_one_trains(base, tmp_path):
+@pytest.mark.parametrize("shard", [(), ("--shard",)], ids=["whole", "sharded"])
+def test_two_launched_processes_train_what_one_trains(shard, base, tmp_path):
     settings = {"train": {"learning_rate": 0.004, "epochs": 2}}
     folder = write_task(tmp_path / "two", base, **settings)
     refused = luthier("tune", "--launch", "2", "--allow-outside", folder=folder)
@@ -329,7 +330,7 @@ def test_two_launched_processes_train_what_one_trains(base, tmp_path):
     shutil.copytree(folder, tmp_path / "one")
     runs = [
         luthier("tune", *words, "--json", "--allow-outside", folder=tmp_path / name)
-        for name, words in (("two", ("--launch", "2")), ("one", ()))
+        for name, words in (("two", ("--launch", "2", *shard)), ("one", ()))
     ]
     assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
     assert "torch.distributed.run" in runs[0].stderr
@@ -339,3 +340,52 @@ def test_two_launched_processes_train_what_one_trains(base, tmp_path):
     luthier("decide", "--allow-outside", folder=folder)
     measured = Project(folder, allow_outside=True).decision().evidence.rungs[-1].choices["training"]
     assert measured["adapter_hash"] == two["adapter_hash"]  # not trained again
+
+
+def test_several_machines_get_a_command_each(base, tmp_path):
+    folder = write_task(tmp_path / "task", base)
+    words = ("tune", "--launch", "2x4", "--shard", "--without-warrant", "to see", "--allow-outside")
+    lines = luthier(*words, folder=folder).stdout.splitlines()[1:]
+    verb = f"-m luthier tune -C {folder} --allow-outside --shard --without-warrant 'to see'"
+    assert lines == [
+        f"torchrun --nnodes=2 --node-rank={rank} --nproc-per-node=4 --master-addr=FIRST --master-port=29500 {verb}"
+        for rank in (0, 1)
+    ]
+    assert len(json.loads(luthier(*words, "--json", folder=folder).stdout)["commands"]) == 2
+    for wrong in ("1", "0", "2x", "1x1", "2x2x2", "many"):
+        refused = luthier("tune", "--launch", wrong, "--without-warrant", "to see", folder=folder)
+        assert refused.returncode == 2 and "--launch" in refused.stderr, wrong
+    alone = luthier("tune", "--shard", "--without-warrant", "to see", "--allow-outside", folder=folder)
+    assert alone.returncode == 2 and "luthier tune --launch 2 --shard" in alone.stderr
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for what is left of processes in /proc")
+def test_an_interrupt_stops_all_launched_processes_and_keeps_what_they_did(base, tmp_path):
+    train = {"method": "lora", "learning_rate": 0.0001, "epochs": 200}
+    folder = write_task(tmp_path / "task", base, train=train)
+    words = ("tune", "--launch", "2", "--shard", "--without-warrant", "to see", "--allow-outside")
+    running = luthier(*words, folder=folder, wait=False)
+    until = time.monotonic() + 200
+    while not list(folder.rglob("progress.json")) and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.2)
+    assert len(processes_of(folder)) > 2
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=100)
+    assert running.returncode == 130, said
+    assert said.count("run the same command to continue") == 1, said
+    assert processes_of(folder) == []
+    [state] = folder.rglob("state.json")
+    assert json.loads(state.read_text("utf-8"))["state"]["step"] > 0
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The commands of all running processes that name the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if str(folder).encode() in words:
+            found.append(b" ".join(words).decode())
+    return found

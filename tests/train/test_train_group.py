@@ -1,18 +1,23 @@
-"""Several processes train what one would have trained."""
+"""Several processes train what one would have trained, with whole weights in each of them and with their parts."""
 
 import multiprocessing
 import runpy
+import signal
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from luthier.data import Message
+from luthier.errors import TrainingError
+from luthier.models import load_folder
 from luthier.store import read_json
-from luthier.train import Recipe, TrainingRow, fine_tune
+from luthier.train import Group, Recipe, TrainingRow, _loop, _shard, fine_tune
 from luthier.train._checkpoint import FOLDER
 from luthier.train._course import Course
 from luthier.train._rows import encode_rows
@@ -22,6 +27,7 @@ HERE = Path(__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["peft", "transformers.models.llama.modeling_llama", "luthier.train._loop"])
 RECIPE = Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=2.0, batch_size=8, evaluate_every=3)
+FULL = replace(RECIPE, method="full", learning_rate=1e-3, weight_decay=0.01)
 REPLAY = [TrainingRow(f"r{i}", (Message("user", f"what is {i}"),), f"it is {40 + i}, I think", "") for i in range(6)]
 
 
@@ -32,15 +38,13 @@ def single_precision(monkeypatch):
 
 @pytest.fixture
 def together(rows, tiny_model_folder):
-    """Trains in two processes; gives their exit codes. One of them may be interrupted in one of its steps."""
+    """Trains in several processes; gives their exit codes. One of them may get a signal in one of its steps."""
 
-    def run(out, recipe, size=2, stop_after=None, interrupted=0):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    def run(out, recipe, size=2, *, stop_after=None, interrupted=0, number=signal.SIGTERM, **how):
+        port = free_port()
         given = {"folder": tiny_model_folder, "rows": rows, "recipe": recipe, "replay": REPLAY, "out": out}
-        given |= {"size": size, "port": port, "stop_after": stop_after, "interrupted": interrupted}
-        given |= {"conftest": str(HERE / "conftest.py")}
+        given |= {"size": size, "port": port, "stop_after": stop_after, "interrupted": interrupted, "number": number}
+        given |= {"shard": False, "half": False, "recompute": False, "conftest": str(HERE / "conftest.py")} | how
         members = [
             SERVER.Process(target=runpy.run_path, args=(str(HERE / "member.py"), given | {"rank": rank}))
             for rank in range(size)
@@ -55,32 +59,165 @@ def together(rows, tiny_model_folder):
     return run
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def weights(result):
-    return load_file(result.folder / "adapter_model.safetensors")
+    [file] = result.folder.glob("*.safetensors")
+    return load_file(file)
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_the_adapter_is_that_of_one_process_within_rounding(size, base, rows, score, tmp_path, together):
-    alone = fine_tune(base, rows, RECIPE, tmp_path / "alone", score=score, replay=REPLAY)
-    assert together(tmp_path / "out", RECIPE, size) == [0] * size
-    result = fine_tune(base, rows, RECIPE, tmp_path / "out", score=score, replay=REPLAY)  # reads what lies there
+def assert_equal_within_rounding(result, alone, rtol=1e-3, atol=1e-5):
     assert [p.label_tokens for p in result.curve] == [p.label_tokens for p in alone.curve]
     for a, b in zip(result.curve, alone.curve, strict=True):
         assert (a.loss, a.drift) == pytest.approx((b.loss, b.drift), rel=1e-4, abs=1e-7)
-    for name, weight in weights(result).items():
-        torch.testing.assert_close(weight, weights(alone)[name], rtol=1e-3, atol=1e-5)
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-3)
+    found, wanted = weights(result), weights(alone)
+    assert found.keys() == wanted.keys()
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, wanted[name], rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shard", "size"),
+    [
+        pytest.param(RECIPE, False, 2, id="lora"),
+        pytest.param(RECIPE, False, 3, id="lora, three"),
+        pytest.param(RECIPE, True, 2, id="lora, sharded"),
+        pytest.param(replace(RECIPE, variant="dora"), True, 2, id="dora, sharded"),
+        pytest.param(FULL, False, 2, id="full"),
+        pytest.param(FULL, True, 2, id="full, sharded"),
+        pytest.param(FULL, True, 3, id="full, sharded, three"),
+    ],
+)
+def test_the_result_is_that_of_one_process_within_rounding(recipe, shard, size, base, rows, score, tmp_path, together):
+    alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
+    assert together(tmp_path / "out", recipe, size, shard=shard) == [0] * size
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)  # reads what lies there
+    assert_equal_within_rounding(result, alone)
+    names = {file.name for file in alone.folder.iterdir()}
+    assert {file.name for file in result.folder.iterdir()} == names
+    for name in ("adapter_config.json", "config.json", "tokenizer.json"):
+        if name in names:
+            assert (result.folder / name).read_bytes() == (alone.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FULL], ids=["lora", "full"])
+def test_sharded_processes_without_rows_and_with_more_passes_than_others_keep_company(
+    recipe, base, rows, score, tmp_path, together
+):
+    """Two rows a step for three processes, then rows that need a pass each."""
+    for name, change in {"few": {"batch_size": 1, "epochs": 0.25}, "many": {"tokens_per_micro_batch": 48}}.items():
+        changed = replace(recipe, **change)
+        alone = fine_tune(base, rows, changed, tmp_path / f"{name} alone", score=score, replay=REPLAY)
+        assert together(tmp_path / name, changed, 3, shard=True) == [0, 0, 0]
+        result = fine_tune(base, rows, changed, tmp_path / name, score=score, replay=REPLAY)
+        assert_equal_within_rounding(result, alone)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FULL], ids=["lora", "full"])
+def test_layers_that_are_computed_again_give_the_same(recipe, base, rows, score, tmp_path, together, monkeypatch):
+    alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
+    assert together(tmp_path / "out", recipe, shard=True, recompute=True) == [0, 0]
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)
+    assert result.setting.recompute
+    assert_equal_within_rounding(result, alone)
+    found = _loop.find_setting
+    monkeypatch.setattr(_loop, "find_setting", lambda *given: replace(found(*given), recompute=True))
+    again = fine_tune(base, rows, recipe, tmp_path / "again", score=score, replay=REPLAY)
+    assert_equal_within_rounding(again, alone)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FULL], ids=["lora", "full"])
+def test_half_precision_with_exact_masters_is_that_of_one_process(
+    recipe, rows, score, tmp_path, tiny_model_folder, together
+):
+    """A GPU's precision: passes in bf16, whose order of sums shows; masters and what is added up in fp32."""
+    base = load_folder(tiny_model_folder, name="tiny")
+    base.module.bfloat16()
+    alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
+    assert alone.setting.precision == "bfloat16"
+    assert together(tmp_path / "out", recipe, shard=True, half=True) == [0, 0]
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)
+    assert [p.loss for p in result.curve] == pytest.approx([p.loss for p in alone.curve], rel=0.005)
+    assert {name: w.dtype for name, w in weights(result).items()} == {n: w.dtype for n, w in weights(alone).items()}
+    start = load_file(tiny_model_folder / "model.safetensors") if recipe.method == "full" else {}
+    moved = different = 0.0
+    for name, weight in weights(alone).items():
+        moved += float((weight.float() - start.get(name, torch.zeros(()))).square().sum())
+        different += float((weight.float() - weights(result)[name].float()).square().sum())
+    assert different < 0.1**2 * moved
 
 
 @pytest.mark.parametrize("interrupted", [0, 1])
+@pytest.mark.parametrize(
+    ("recipe", "shard"),
+    [(RECIPE, False), (RECIPE, True), (FULL, True)],
+    ids=["lora", "lora, sharded", "full, sharded"],
+)
 def test_whoever_is_interrupted_all_stop_after_the_same_step_and_one_process_goes_on(
-    interrupted, base, rows, score, tmp_path, together
+    recipe, shard, interrupted, base, rows, score, tmp_path, together
 ):
-    assert together(tmp_path / "out", RECIPE, stop_after=5, interrupted=interrupted) == [9, 9]
+    assert together(tmp_path / "out", recipe, shard=shard, stop_after=5, interrupted=interrupted) == [9, 9]
     saved = read_json(tmp_path / "out" / FOLDER / "state.json")["state"]
     assert saved["step"] == 5
-    result = fine_tune(base, rows, RECIPE, tmp_path / "out", score=score, replay=REPLAY)
-    alone = fine_tune(base, rows, RECIPE, tmp_path / "alone", score=score, replay=REPLAY)
-    assert [p.loss for p in result.curve] == pytest.approx([p.loss for p in alone.curve], rel=1e-4)
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)
+    alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
+    assert_equal_within_rounding(result, alone)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
+def test_what_one_process_began_two_go_on_with(recipe, shard, base, rows, score, tmp_path, together):
+    assert together(tmp_path / "out", recipe, 1, stop_after=4) == [9]
+    assert together(tmp_path / "out", recipe, 2, shard=shard) == [0, 0]
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)
+    alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
+    assert_equal_within_rounding(result, alone)
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["whole", "sharded"])
+def test_when_a_process_dies_the_other_one_ends_too(shard, tmp_path, together):
+    began = time.monotonic()
+    codes = together(tmp_path / "out", RECIPE, shard=shard, stop_after=4, interrupted=1, number=signal.SIGKILL)
+    assert codes == [1, -signal.SIGKILL]
+    assert time.monotonic() - began < 200
+
+
+def test_who_waits_for_a_process_that_has_ended_is_told_so():
+    given = {"port": free_port()}
+    processes = [
+        SERVER.Process(target=runpy.run_path, args=(str(HERE / "leaver.py"), given | {"rank": rank})) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+        process.kill()
+    assert [process.exitcode for process in processes] == [7, 3]
+
+
+def test_four_bits_cannot_be_sharded(base):
+    with pytest.raises(TrainingError, match="cannot be sharded"):
+        _shard.make_trainee(base, SimpleNamespace(method="qlora"), torch.float32, Group(0, 2), shard=True)
+
+
+def test_one_process_cannot_shard(base, rows, score, tmp_path):
+    with pytest.raises(TrainingError, match="one process cannot share its weights out"):
+        fine_tune(base, rows, RECIPE, tmp_path / "out", score=score, shard=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_sharded_unasked_where_a_device_is_too_small(base, monkeypatch):
+    weights = base.n_parameters
+    needed = {"lora": 4 + 4, "full": 4 + 16}  # base and copy; base, masters, gradients and moments
+    for recipe in (RECIPE, FULL):
+        for room, fits in ((needed[recipe.method] / 0.6 + 0.1, True), (needed[recipe.method] / 0.6 - 0.1, False)):
+            monkeypatch.setattr(_shard, "_memory", lambda device, group, room=room: room * weights)
+            assert _shard._fits(base, recipe, torch.float32, Group(0, 2)) is fits
 
 
 @pytest.mark.parametrize("packing", ["tree", "padded"])

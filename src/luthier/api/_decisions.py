@@ -92,9 +92,9 @@ def replayed(decision: Decision, task: Task) -> Verdict:
     return decide(rules_of(task), decision.evidence)
 
 
-def tune(bench: Bench) -> Mapping[str, Any]:
+def tune(bench: Bench, *, shard: bool = False) -> Mapping[str, Any]:
     """Train the fine-tuned rung and keep its system; the next `decide` measures it without training again."""
-    prepared = prepare_tuned(bench)
+    prepared = prepare_tuned(bench, shard=shard)
     folder = keep_system(prepared.system, bench.store)
     result = {"system": prepared.system.identity, "folder": str(folder), **prepared.choices}
     bench.store.put_document("tuned", prepared.system.identity, result)

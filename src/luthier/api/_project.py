@@ -154,11 +154,13 @@ class Project:
             raise EvidenceError("nothing has been decided in this folder yet", fix="luthier decide")
         return found
 
-    def tune(self, *, without_warrant: str | None = None) -> Mapping[str, Any]:
+    def tune(self, *, without_warrant: str | None = None, shard: bool = False) -> Mapping[str, Any]:
         """Fine-tune with the task's settings; needs the warrant of the last verdict.
 
         Args:
             without_warrant: a reason to train all the same; recorded.
+            shard: have each of several processes keep a part of every weight; done unasked where a whole copy would
+                fill the memory of a device.
 
         In a group that a launcher made (`torchrun -m luthier tune`, `luthier tune --launch`), every process calls this:
         the first does all the rest, the others their share of the training.
@@ -168,15 +170,18 @@ class Project:
 
         Raises:
             WarrantError: no verdict grants it and no reason is given.
+            TrainingError: `shard` is asked of one process alone; and as `luthier.train.fine_tune`.
         """
         from luthier.api._decisions import tune
         from luthier.decide import train_along
         from luthier.train import launched_group
 
         with launched_group() as group:
+            if shard:
+                group.refuse_alone()
             if not group.first:
                 group.wait()  # until the data are split and the base is at hand
-                train_along(self._bench())
+                train_along(self._bench(), shard=shard)
                 return {}
             granted = self.may_tune(without_warrant=without_warrant)
             with self.store.lock():
@@ -184,7 +189,7 @@ class Project:
                     self.store.put_document("tuned without a warrant", self.task.task, {"reason": without_warrant})
                 bench = self._bench()
                 group.wait()
-                return tune(bench)
+                return tune(bench, shard=shard)
 
     def may_tune(self, *, without_warrant: str | None = None) -> bool:
         """Whether the last verdict grants a warrant to fine-tune.

@@ -34,27 +34,28 @@ SCALE_TOLERANCE = 0.01
 REPLAY_TOKENS = 64
 
 
-def tuned(bench: Bench, reader: System | None = None) -> Prepared:
+def tuned(bench: Bench, reader: System | None = None, *, shard: bool = False) -> Prepared:
     """Train on the training examples and choose the adapter's scale on development cases.
 
     Args:
         bench: what to build on; its base must be a local model.
         reader: the chosen retrieval system, to train with its passages in the prompt; None trains closed-book.
+        shard: have each process of a launched group keep a part of every weight.
 
     Raises:
         TrainingError: training cannot start or had to stop.
     """
     require_tracker(bench.task.train.track)
-    untrained, result = _train(bench, reader)
+    untrained, result = _train(bench, reader, shard)
     return _choose_scale(bench, untrained, result)
 
 
-def train_along(bench: Bench) -> None:
+def train_along(bench: Bench, *, shard: bool = False) -> None:
     """What a further process of a launched group does: its share of the training, and nothing else."""
-    _train(bench, None)
+    _train(bench, None, shard)
 
 
-def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
+def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, TrainResult]:
     base = local_base(bench)
     untrained = _untrained(bench, reader)
     rows = training_rows(bench, untrained)
@@ -68,8 +69,8 @@ def _train(bench: Bench, reader: System | None) -> tuple[System, TrainResult]:
     score = _development_score(bench, untrained)
     library = bench.task.train.track
     track = None if library is None else Tracking(library, bench.task.task, bench.store.folder / "tracking")
-    show = _shown(bench)
-    return untrained, fine_tune(base, rows, recipe, out, score=score, replay=replay, progress=show, track=track)
+    how: dict[str, Any] = {"replay": replay, "progress": _shown(bench), "track": track, "shard": shard}
+    return untrained, fine_tune(base, rows, recipe, out, score=score, **how)
 
 
 def estimate_training(bench: Bench) -> Estimate:

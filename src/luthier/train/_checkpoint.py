@@ -17,6 +17,7 @@ from torch.nn import Parameter
 
 from luthier.store import hash_file, new_folder, write_json, write_text_atomic
 from luthier.train._files import write_tensors
+from luthier.train._group import placed, whole
 from luthier.train._result import CurvePoint
 from luthier.train._setting import Setting
 
@@ -111,9 +112,9 @@ def hashes_of(folder: Path) -> str:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, masters: Mapping[str, Parameter]) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors on the CPU."""
+    """The optimizer's state as named whole tensors on the CPU; with sharded masters called by all processes."""
     return {
-        f"{name}:{key}": value.detach().to("cpu", copy=True)
+        f"{name}:{key}": whole(value)
         for name, master in masters.items()
         for key, value in optimizer.state[master].items()
     }
@@ -125,7 +126,7 @@ def restore_optimizer(
     """Give an optimizer back what `optimizer_tensors` took from it."""
     for name, key in _split(tensors):
         master = masters[name]
-        optimizer.state[master][key] = tensors[f"{name}:{key}"].to(master.device, copy=True)
+        optimizer.state[master][key] = placed(tensors[f"{name}:{key}"], master)
 
 
 def _split(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,19 @@ from luthier.train._rows import EncodedRow
 from luthier.train._trie import micro_batches, tree_tokens
 
 FAMILY = 32  # tokens
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Rows that run forward and backward together.
+
+    What is learned of them counts `learn` times and the divergence on the held ones `hold` times: once, or not at all
+    where rows only keep other processes company.
+    """
+
+    rows: Sequence[EncodedRow]
+    learn: float = 1.0
+    hold: float = 1.0
 
 
 class Course:

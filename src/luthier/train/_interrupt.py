@@ -15,7 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """While entered, a signal raises `KeyboardInterrupt`: at once, or at the end of a block of `finishing`.
 
-    A second signal does not wait. Outside the main thread signals cannot be caught and nothing is changed.
+    A second signal does not wait; `orderly` says afterwards that the exception came at the end of a block. Outside the
+    main thread signals cannot be caught and nothing is changed.
 
     Args:
         agree: where several processes train together, whether any of them was asked. All of them then stop after the
@@ -26,6 +27,7 @@ class Interruption:
         self._agree = agree
         self._busy = agree is not None
         self._asked = False
+        self.orderly = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -47,6 +49,7 @@ class Interruption:
             self._busy = self._agree is not None
         if self._agree(self._asked) if self._agree else self._asked:
             self._asked = False
+            self.orderly = True
             raise KeyboardInterrupt
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

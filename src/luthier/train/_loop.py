@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from luthier.errors import StoreError, TrainingError
 from luthier.models import LocalModel
@@ -42,11 +43,11 @@ from luthier.train._kept import KeptRows
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
-from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._resume import finished_run, load_together
 from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length, rows_hash
 from luthier.train._setting import Setting, find_setting
+from luthier.train._shard import make_trainee, resting_base
 from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
 ENGINE_VERSION = 4  # raise it when the same inputs give other weights
@@ -69,11 +70,13 @@ def fine_tune(
     progress: Callable[[TrainProgress], None] | None = None,
     checkpoint_seconds: float = 60.0,
     track: Tracking | None = None,
+    shard: bool = False,
 ) -> TrainResult:
     """Fine-tune a base on rows; the weights with the best development score are kept.
 
     Where torch.distributed is initialised, all its processes call this with the same arguments and share the work of
-    every step; `score` and `progress` are called in the first one, which alone writes to `out`.
+    every step; `score` and `progress` are called in the first one, which alone writes to `out`. The result is that of
+    one process within rounding, and a run goes on with another number of them.
 
     `out/progress.json` says how far it is, as `TrainProgress`; it is replaced as a whole every two seconds.
 
@@ -92,6 +95,8 @@ def fine_tune(
         progress: told about every step and evaluation.
         checkpoint_seconds: at most so much work is lost when the process is killed.
         track: a tracker to show the run in; a run that goes on goes on there. If it fails on the way, training goes on.
+        shard: have each of several processes keep a part of every weight (FSDP2). It is done unasked where a whole
+            copy would fill the memory of a device.
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
@@ -114,7 +119,7 @@ def fine_tune(
     if group.first:
         kept.keep()
     setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
-    trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
+    trainee = make_trainee(base, recipe, setting.dtype, group, shard)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
@@ -165,7 +170,7 @@ class _Run:
         self.optimizer = _optimizer(trainee, recipe)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
-        self.resting = RestingBase(base.module, trainee.body, base.folder if recipe.method == "qlora" else None)
+        self.resting = resting_base(base, trainee)
         self._saved_at = time.monotonic()
         self._told_at = -math.inf
         self._torn = False
@@ -192,13 +197,16 @@ class _Run:
                         self._step()
                 shown.follow(self.state.curve)
                 self._report()
-                if time.monotonic() - self._saved_at >= self.hooks.checkpoint_seconds:
+                due = time.monotonic() - self._saved_at >= self.hooks.checkpoint_seconds
+                if self.group.number_of_first(float(due)):
                     self._save()
         except KeyboardInterrupt:
-            self._save()
+            if interruption.orderly or self.group.size == 1:  # else the processes stand at different places
+                self._save()
             raise
         except torch.OutOfMemoryError as error:
-            self._save()
+            if not self.trainee.sharded:  # the other processes do not hand over their parts now
+                self._save()
             step, device = self.state.step, str(self.trainee.device)
             raise out_of_memory(step + 1, device, self.recipe, self.course.batch(step)) from error
         return stopped
@@ -239,20 +247,21 @@ class _Run:
         labels, held = (sum(row.labels for row in rows) for rows in (learned, replayed))
         trainee.forget_gradients()
         loss, drift, tokens, row_tokens = 0.0, 0.0, 0, 0
-        for part in self.course.micro_batches(step, self.setting.packing, self.group.rank, self.group.size):
-            batch = self.setting.batch(part, trainee.device)
-            reference = self.setting.reference(trainee, self.base, part)
-            with self.setting.attention(trainee.body):
+        parts = self.course.micro_batches(step, self.setting.packing, self.group.rank, self.group.size)
+        for part in trainee.passes(parts, [*learned, *replayed], self.group):
+            batch = self.setting.batch(part.rows, trainee.device)
+            reference = self.setting.reference(trainee, self.base, part.rows)
+            with self.setting.attention(trainee.body):  # layers may be computed again for the backward pass
                 wanted, away = batch_losses(trainee.module, batch, reference)
-            wanted, away = wanted / labels, away / max(held, 1)
-            (wanted + self.recipe.replay_weight * away).backward()  # type: ignore[no-untyped-call]  # torch's stubs
+                wanted, away = part.learn * wanted / labels, part.hold * away / max(held, 1)
+                (wanted + self.recipe.replay_weight * away).backward()  # type: ignore[no-untyped-call]  # torch's stubs
             trainee.collect_gradients()
             loss, drift = loss + wanted.item(), drift + away.item()
             tokens, row_tokens = tokens + batch.tokens, row_tokens + batch.row_tokens
-        self.group.add([master.grad for master in trainee.masters.values() if master.grad is not None])
+        trainee.sum_gradients(self.group)
         loss, drift, *counts = self.group.total([loss, drift, tokens, row_tokens])
         tokens, row_tokens = map(int, counts)
-        norm = float(torch.nn.utils.clip_grad_norm_(trainee.masters.values(), self.recipe.clip))
+        norm = trainee.clip_gradients(self.recipe.clip)
         self._check(loss, norm, learned)
         rate = self.recipe.rate(step, self.course.steps)
         for group in self.optimizer.param_groups:
@@ -308,9 +317,10 @@ class _Run:
 
     def _score(self) -> float:
         value = 0.0
-        if self.group.first:
-            with self.resting.awake(), self._candidate() as model:
-                value = float(self.hooks.score(model))
+        with self.trainee.in_one_piece(self.base) as body:
+            if self.group.first:
+                with self._candidate(body) as model:
+                    value = float(self.hooks.score(model))
         value = self.group.number_of_first(value)
         if not math.isfinite(value):
             raise TrainingError(
@@ -323,32 +333,38 @@ class _Run:
     def _take_score(self, value: float) -> None:
         with self._changing():
             self.state = self.state.after_score(value)
-            if self.state.best_step == self.state.step and self.group.first:
+            if self.state.best_step == self.state.step and self._takes_part_in_saving:
                 self.best = self.trainee.weights()
         self._save()
 
+    @property
+    def _takes_part_in_saving(self) -> bool:
+        """The first process writes; where the weights are sharded, the others hand it their parts."""
+        return self.group.first or self.trainee.sharded
+
     @contextmanager
-    def _candidate(self) -> Iterator[LocalModel]:
+    def _candidate(self, body: PreTrainedModel) -> Iterator[LocalModel]:
         """The model as it is now, as it would be served: an adapter on the base as it answers."""
         name = f"{self.base.name} after {self.state.step} steps"
         if self.recipe.method == "full":
             identity = f"{self.inputs['base']} {self.inputs['rows']} {name}"
-            yield LocalModel.wrap(self.trainee.body, self.base.tokenizer, name=name, identity=identity)
+            yield LocalModel.wrap(body, self.base.tokenizer, name=name, identity=identity)
             return
         shutil.rmtree(self.out / CANDIDATES, ignore_errors=True)  # of a run that was killed while it was scored
         folder = self.out / CANDIDATES / f"step-{self.state.step}"
         with saving(folder):
             folder.mkdir(parents=True)
         self.trainee.save(self.trainee.weights(), folder, self.base)
-        yield self.base.with_adapter(folder)
+        with self.resting.awake():
+            yield self.base.with_adapter(folder)
 
     def _save(self) -> None:
         known = self.state.step == 0 or self.state is self._saved
-        if known or self._torn or not self.group.first:
+        if known or self._torn or not self._takes_part_in_saving:
             return
-        tensors = optimizer_tensors(self.optimizer, self.trainee.masters)
-        saved = Checkpoint(self.inputs, self.setting, self.state, self.trainee.weights(), tensors, self.best)
-        save_checkpoint(self.out, saved)
+        weights, tensors = self.trainee.weights(), optimizer_tensors(self.optimizer, self.trainee.masters)
+        if self.group.first:
+            save_checkpoint(self.out, Checkpoint(self.inputs, self.setting, self.state, weights, tensors, self.best))
         self._saved, self._saved_at = self.state, time.monotonic()
 
     def _report(self, note: str = "") -> None:

@@ -26,8 +26,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import TrainingError
 from luthier.models import LocalModel, add_rows, quiet, table_names, write_origin
+from luthier.train._course import Pass
 from luthier.train._files import saving, write_tensors
+from luthier.train._group import Group, placed, whole
 from luthier.train._recipe import Method, Recipe
+from luthier.train._rows import EncodedRow
 
 ADAPTER = "default"
 TOKENIZER_FILES = (
@@ -41,8 +44,12 @@ TOKENIZER_FILES = (
 )
 
 
-def load_body(base: LocalModel, dtype: torch.dtype, method: Method = "lora") -> PreTrainedModel:
-    """A fresh copy of the base on its device, without dropout, in `dtype`; for `qlora` its linear layers in 4 bits.
+def load_body(
+    base: LocalModel, dtype: torch.dtype, method: Method = "lora", device: torch.device | None = None
+) -> PreTrainedModel:
+    """A fresh copy of the base, in `dtype` and without dropout; for `qlora` its linear layers in 4 bits.
+
+    It is on the base's device unless told otherwise.
 
     Raises:
         TrainingError: the base is not a plain model that lies in a folder, or bitsandbytes is missing.
@@ -61,7 +68,7 @@ def load_body(base: LocalModel, dtype: torch.dtype, method: Method = "lora") -> 
     if method == "qlora":
         settle(body)
     else:
-        body.to(base.device)  # type: ignore[arg-type]  # its stubs know strings only
+        body.to(device or base.device)  # type: ignore[arg-type]  # its stubs know strings only
     if base.added.texts:
         add_rows(body, base.added)
     body.eval()  # type: ignore[no-untyped-call]
@@ -103,22 +110,33 @@ class Trainee:
 
     `body` is the transformers model; `module` is what is called: the body with LoRA layers in it, or the body itself.
     `masters` are the trained weights by name, fp32 at least. `added_ids` are tokens whose rows are trained beside LoRA.
+    Where `sharded`, each process has a part of every weight.
     """
+
+    sharded = False
 
     def __init__(self, body: PreTrainedModel, recipe: Recipe, added_ids: Sequence[int] = ()) -> None:
         self.body = body.requires_grad_(recipe.method == "full")
         self.module: Any = self.body if recipe.method == "full" else _with_lora(self.body, recipe, added_ids)
         self.method = recipe.method
+        self._settle()
         self._working = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         self.masters = {name: _master(parameter) for name, parameter in self._working.items()}
         for master in self.masters.values():
             master.grad = torch.zeros_like(master)
         self.publish()
 
+    def _settle(self) -> None:
+        """Put the weights where they stay while it is trained; here they are there."""
+
     @property
     def device(self) -> torch.device:
         """Where it runs."""
         return self.body.device
+
+    def passes(self, parts: Sequence[Sequence[EncodedRow]], rows: Sequence[EncodedRow], group: Group) -> list[Pass]:
+        """What this process runs in a step: its `parts` of the step's `rows`."""
+        return [Pass(part) for part in parts]
 
     @contextmanager
     def untrained(self, base: LocalModel) -> Iterator[tuple[Any, PreTrainedModel]]:
@@ -160,6 +178,14 @@ class Trainee:
                 master.grad.add_(working.grad)
                 working.grad = None
 
+    def sum_gradients(self, group: Group) -> None:
+        """Give the masters the sum of all processes' gradients."""
+        group.add([master.grad for master in self.masters.values() if master.grad is not None])
+
+    def clip_gradients(self, limit: float) -> float:
+        """Scale all gradients down where their norm is above `limit`; gives the norm that they had."""
+        return float(torch.nn.utils.clip_grad_norm_(self.masters.values(), limit))
+
     @torch.no_grad()
     def publish(self) -> None:
         """Give the working weights the masters' values, rounded to the run's precision."""
@@ -171,12 +197,17 @@ class Trainee:
     def load(self, weights: dict[str, Tensor]) -> None:
         """Take over saved masters."""
         for name, master in self.masters.items():
-            master.copy_(weights[name])
+            master.copy_(placed(weights[name], master))
         self.publish()
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the masters, on the CPU."""
-        return {name: master.detach().to("cpu", copy=True) for name, master in self.masters.items()}
+        """A copy of the masters, on the CPU; of sharded ones called by all processes, for the first."""
+        return {name: whole(master) for name, master in self.masters.items()}
+
+    @contextmanager
+    def in_one_piece(self, base: LocalModel) -> Iterator[PreTrainedModel]:
+        """The transformers model as it is now, to be asked by the first process; called by all."""
+        yield self.body
 
     def save(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
         """Write masters as what they are: a PEFT adapter, or a whole model with the base's tokenizer.
@@ -186,8 +217,12 @@ class Trainee:
         if self.method != "full":
             self._save_adapter(weights, folder, base)
         else:
-            self.load(weights)
-            save_model(self.body, folder, base)
+            save_model(self._filled(weights, base), folder, base)
+
+    def _filled(self, weights: dict[str, Tensor], base: LocalModel) -> PreTrainedModel:
+        """A whole model with these weights."""
+        self.load(weights)
+        return self.body
 
     def _save_adapter(self, weights: dict[str, Tensor], folder: Path, base: LocalModel) -> None:
         from peft import get_peft_model_state_dict
