@@ -5,12 +5,14 @@ Importing this loads neither torch nor transformers; `LocalModel` is imported wh
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from luthier.models._base import Answer, Constraint, Model, Price, Request
 from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
+from luthier.models._outline import Outline, load_outline, weights_at_hand
 from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
@@ -18,15 +20,18 @@ from luthier.models._scripted import ScriptedModel
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
 if TYPE_CHECKING:
+    from luthier.models._forecast import Forecast, forecast_answers
     from luthier.models._local import LocalModel
 
 __all__ = [
     "Answer",
     "Constraint",
     "EndpointModel",
+    "Forecast",
     "Integers",
     "LocalModel",
     "Model",
+    "Outline",
     "Price",
     "RenderedExample",
     "Request",
@@ -39,21 +44,24 @@ __all__ = [
     "divide",
     "end_of_turn",
     "folder_hash",
+    "forecast_answers",
     "lay_down",
     "load_folder",
     "load_model",
+    "load_outline",
     "price_of",
     "quiet",
     "render_example",
     "render_prompt",
     "stop_ids",
     "tree_size",
+    "weights_at_hand",
 ]
+
+_HEAVY = {"Forecast": "_forecast", "LocalModel": "_local", "forecast_answers": "_forecast"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "LocalModel":
-        from luthier.models._local import LocalModel
-
-        return LocalModel
+    if name in _HEAVY:
+        return getattr(import_module(f"luthier.models.{_HEAVY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,9 @@ from luthier.train._group import Group, current_group
 from luthier.train._interrupt import Interruption
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
+from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
+from luthier.train._remedies import refuse_what_does_not_fit
 from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
@@ -88,7 +90,8 @@ def fine_tune(
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the loss is zero at once, not finite or exploded (the rows are named); `out` holds another run.
+        TrainingError: the machine's memory cannot hold it (what to change is said); the loss is zero at once, not
+            finite or exploded (the rows are named); `out` holds another run.
         DiskFullError, StoreError: `out` cannot be written.
     """
     encoded = encode_rows(base, rows, recipe.max_length)
@@ -99,7 +102,9 @@ def fine_tune(
         return finished
     group = current_group()
     checkpoint = _checkpoint(out, inputs, group)
-    setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
+    known = checkpoint.setting if checkpoint else None
+    refuse_what_does_not_fit(Job(base, recipe, tuple(encoded), tuple(held)), known, out, group.size)
+    setting = known or _setting(base, encoded, recipe, group)
     trainee = Trainee(load_body(base, setting.dtype), recipe)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
