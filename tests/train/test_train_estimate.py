@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -50,7 +51,7 @@ def limited(monkeypatch):
 
 
 def test_tokens_and_steps_are_those_of_the_run(base, rows, recipe, score, tmp_path, asked):
-    predicted = estimate(job_of(base, rows, recipe), asked=asked, place=tmp_path)
+    predicted = estimate(job_of(base, rows, recipe), asked=asked, place=tmp_path, clock=time.process_time)
     result = fine_tune(base, rows, recipe, tmp_path / "out", score=score)
     assert (predicted.steps, predicted.tokens, predicted.row_tokens) == (result.steps, result.tokens, result.row_tokens)
     assert predicted.setting == result.setting
@@ -83,20 +84,20 @@ def test_weights_and_optimizer_are_counted_as_they_are_held(base, rows, recipe, 
 
 
 @pytest.mark.parametrize("changed", [{}, {"variant": "dora"}, {"method": "full"}])
-@pytest.mark.parametrize("packing", ["tree", "padded"])
+@pytest.mark.parametrize("packing", ["tree", "padding-free", "padded"])
 def test_simulated_tensors_are_those_that_training_keeps(base, rows, recipe, changed, packing):
     """All that autograd keeps between forward and backward is in the simulation, and little that is not."""
     recipe = replace(recipe, **changed)
     job = job_of(base, rows, recipe)
     part = job.micro_batches(packing)[0]
-    footprint = Simulation(base.module.config, recipe, torch.float32, padded=packing == "padded").run(part)
+    footprint = Simulation(base.module.config, recipe, _setting(packing)).run(part)
     kept = _kept(Trainee(load_body(base, torch.float32), recipe), _setting(packing), part)
     assert kept <= footprint.batch <= 2.5 * kept
 
 
 def test_a_simulated_forward_pass_leaves_nothing_behind(base, rows, recipe):
     job = job_of(base, rows, recipe)
-    simulation = Simulation(base.module.config, recipe, torch.float32)
+    simulation = Simulation(base.module.config, recipe, _setting())
     part = job.micro_batches("tree")[0]
     assert simulation.run(part) == simulation.run(part)
 
@@ -109,6 +110,26 @@ def test_smaller_micro_batches_need_less(base, rows, recipe, outline):
     assert held(rank=64).trained == 16 * held().trained
 
 
+def test_four_bits_need_less_weight_and_keep_the_base_awake(outline, rows, recipe):
+    job = job_of(outline, rows, recipe)
+    half = Prediction(job, replace(_setting(), precision="bfloat16"), NOTHING)
+    four = Prediction(replace(job, four_bits=True), replace(_setting(), precision="bfloat16"), NOTHING)
+    layers = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)  # q and o, k and v, the three of the MLP
+    saved = half.footprint.weights - four.footprint.weights
+    assert saved == pytest.approx(layers * (2 - 0.5 - 1 / 64), rel=1e-3)
+    assert half.ground.rests and not four.ground.rests
+
+
+def test_layers_are_computed_again_before_a_run_is_refused(base, rows, recipe, score, tmp_path, limited):
+    job = job_of(base, rows, recipe)
+    setting = job.assumed_setting()
+    whole, again = (Prediction(job, replace(setting, recompute=flag), NOTHING) for flag in (False, True))
+    assert again.footprint.batch < whole.footprint.batch
+    limited(whole.memory(1.0).peak - 20 * 10**6)  # what this process holds besides changes a little
+    result = fine_tune(base, rows, recipe, tmp_path / "out", score=score)
+    assert result.setting.recompute
+
+
 def test_what_cannot_fit_is_refused_before_anything_is_written(base, rows, recipe, score, tmp_path, limited):
     limited(10**6)
     with pytest.raises(TrainingError, match="of memory, and there are") as caught:
@@ -119,7 +140,8 @@ def test_what_cannot_fit_is_refused_before_anything_is_written(base, rows, recip
 
 
 def test_what_may_not_fit_is_warned_of(base, rows, recipe, score, tmp_path, limited, caplog):
-    peak = Prediction(job_of(base, rows, recipe), _setting(), NOTHING).memory(1.0).peak
+    job = job_of(base, rows, recipe)
+    peak = Prediction(job, job.assumed_setting(), NOTHING).memory(1.0).peak
     limited(int(1.05 * peak))
     with caplog.at_level(logging.WARNING):
         fine_tune(base, rows, recipe, tmp_path / "out", score=score)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -146,9 +147,13 @@ def _rung_steps(bench: Bench) -> list[PlanStep]:
 
 
 def _methods(bench: Bench) -> list[Method]:
-    """The ways to train, the task's own first."""
+    """The ways to train, the task's own first; 4 bits where there is an accelerator or what they need is installed."""
+    import torch
+
     methods: tuple[Method, ...] = get_args(Method)
-    return sorted(methods, key=lambda method: method != bench.task.train.method)
+    four_bits = torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is not None
+    possible = [method for method in methods if method != "qlora" or four_bits]
+    return sorted(possible, key=lambda method: method != bench.task.train.method)
 
 
 def _training_plan(bench: Bench, method: Method) -> TrainingPlan:

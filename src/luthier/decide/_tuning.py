@@ -32,7 +32,7 @@ from luthier.train import (
     fine_tune,
 )
 
-Method = Literal["lora", "full"]
+Method = Literal["lora", "full", "qlora"]
 
 SCALES = (1.0, 0.75, 0.5)
 SCALE_TOLERANCE = 0.01
@@ -106,13 +106,14 @@ def forecast_training(bench: Bench, method: Method) -> TrainingForecast:
     rows, base = training_rows(bench, untrained), _planned_base(bench)
     settings = bench.task.train
     if method != settings.method:
-        settings = settings.model_copy(update={"method": method})
+        settings = settings.model_copy(update={"method": "lora" if method == "qlora" else method})
     recipe = _recipe(settings, base, rows)
     prompts = _prompts_to_replay(_held_rows(recipe, rows))
     known = _known_replay(bench, prompts)
     lengths = tuple(len(base.tokenizer.encode(case.output)) + 1 for case in bench.development)
     asked = Asked(tuple(untrained.request(case.messages) for case in bench.development), lengths)
     job = Job.of(base, rows, recipe, _assumed_replay(base, prompts) if known is None else known)
+    job = replace(job, four_bits=method == "qlora")
     missing = 0 if isinstance(base, LocalModel) else 2 * base.n_parameters
     found = estimate(job, asked=asked, place=bench.store.artefact_path("adapters", "planned"), model_bytes=missing)
     seconds = 0.0 if known is not None else _replay_seconds(base, prompts, found.answer_seconds)

@@ -136,6 +136,8 @@ class TrainSettings(Frozen):
     Of LoRA: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an adapter, as the
     model's modules end (`q_proj`), all of them where None; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which
     scales by the root of the rank (Kalajdzievski 2023), or `dora`, which learns magnitudes apart (Liu et al. 2024).
+
+    `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only.
     """
 
     method: Literal["lora", "full"] = "lora"
@@ -146,6 +148,7 @@ class TrainSettings(Frozen):
     learning_rate: float | None = Field(default=None, gt=0, lt=1)
     epochs: float | None = Field(default=None, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=16)
     seed: int = 0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from luthier.models import LocalModel
-from luthier.train._memory import Disk, Memory, predict_disk
+from luthier.train._memory import SHAPE_BYTES, Disk, Memory, predict_disk
 from luthier.train._model import Trainee, load_body
-from luthier.train._predict import NOTHING, SAMPLED, Asked, Job, Prediction
+from luthier.train._predict import NOTHING, SAMPLED, Asked, Job, Prediction, predict
 from luthier.train._room import free_disk, memory_limit
 from luthier.train._setting import Setting
 from luthier.train._trial import Trial, line, seconds_to_write
@@ -69,7 +69,7 @@ def estimate(
     """Tokens, memory, disk and time of a run.
 
     Args:
-        job: what would be trained. Of an outline the time stays unknown.
+        job: what would be trained. Of an outline, and of a base in 4 bits, the time stays unknown.
         asked: what each development score would ask.
         place: where the run would write.
         model_bytes: bytes of the base that are still to be written to its cache.
@@ -81,12 +81,14 @@ def estimate(
     base = job.base
     began = clock()
     setting = job.setting()
+    limit = memory_limit(job.device)
+    predicted = predict(job, setting, asked, limit)
+    setting = predicted.setting
+    memory, parts, speed = predicted.memory(1.0), None, None
     found = clock() - began
-    predicted = Prediction(job, setting, asked)
-    memory, limit, parts, speed = predicted.memory(1.0), memory_limit(job.device), None, None
-    if isinstance(base, LocalModel) and memory.peak <= limit:
+    if isinstance(base, LocalModel) and memory.peak <= limit and not job.four_bits:
         factor, parts, speed = _calibrate(predicted, base, place, clock)
-        parts["loading"] += found
+        parts["loading"] += found  # training looks at the setting and at the memory as well
         memory = predicted.memory(factor)
     return Estimate(
         tokens=job.course.tokens(setting.packing),
@@ -112,7 +114,10 @@ def _calibrate(
     began = clock()
     body = load_body(base, predicted.setting.dtype)
     load = clock() - began
-    trial = Trial(base, Trainee(body, job.recipe), job.recipe, predicted.setting, clock)
+    trainee = Trainee(body, job.recipe)
+    if predicted.setting.recompute:
+        trainee.keep_only_layer_inputs()
+    trial = Trial(base, trainee, job.recipe, predicted.setting, clock)
     load_all = clock() - began
     order = np.argsort(works)
     chosen = [predicted.parts[order[math.floor(share * (len(order) - 1))]] for share in (0.5, 0.95)]
@@ -138,4 +143,5 @@ def _factor(predicted: Prediction, measured: int | None) -> float:
     footprint = predicted.footprint
     if measured is None or footprint.activations == 0:
         return 1.0
-    return max(0.5, (measured - footprint.logits) / footprint.activations)
+    kernels = SHAPE_BYTES if predicted.ground.kernels else 0
+    return min(max((measured - footprint.logits - kernels) / footprint.activations, 0.8), 1.25)

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,11 @@ from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee, load_body
 from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
-from luthier.train._remedies import refuse_what_does_not_fit
+from luthier.train._remedies import fitting
 from luthier.train._rest import RestingBase
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows, rounded_length, rows_hash
-from luthier.train._setting import Setting, find_setting
+from luthier.train._setting import Setting
 
 ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES = "candidates"
@@ -102,9 +102,8 @@ def fine_tune(
         return finished
     group = current_group()
     checkpoint = _checkpoint(out, inputs, group)
-    known = checkpoint.setting if checkpoint else None
-    refuse_what_does_not_fit(Job(base, recipe, tuple(encoded), tuple(held)), known, out, group.size)
-    setting = known or _setting(base, encoded, recipe, group)
+    job = Job(base, recipe, tuple(encoded), tuple(held))
+    setting = checkpoint.setting if checkpoint else _setting(job, out, group)
     trainee = Trainee(load_body(base, setting.dtype), recipe)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
@@ -337,11 +336,12 @@ def _checkpoint(out: Path, inputs: Mapping[str, Any], group: Group) -> Checkpoin
     return found
 
 
-def _setting(base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, group: Group) -> Setting:
+def _setting(job: Job, out: Path, group: Group) -> Setting:
     """What the first process's machine allows."""
     found = ""
     if group.first:
-        found = json.dumps(find_setting(base, rows, recipe, lambda dtype: load_body(base, dtype)).as_dict())
+        recompute = fitting(job, None, out, group.size)
+        found = json.dumps(replace(job.setting(), recompute=recompute).as_dict())
     return Setting(**json.loads(group.text_of_first(found)))
 
 

@@ -18,6 +18,10 @@ from luthier.train._simulate import Footprint
 MOMENTS = 8  # bytes of a trained number: two averages in fp32
 SAVED = 4  # bytes of a trained number where it is kept or written
 CHECKPOINTS = 2  # kept on disk
+# oneDNN, which multiplies half precision on a processor, compiles each product anew for each number of rows and keeps
+# the last 1,024 of them, 0.63 MB each; with what else grows with new shapes, SmolLM2-135M took 45 MB a micro-batch of a
+# new size (torch 2.13), whatever the widths are. The products of a micro-batch do not depend on the number of layers.
+SHAPE_BYTES, SHAPES_KEPT = 45_000_000, 27
 PARTS = ("runtime", "weights", "optimizer", "activations", "logits", "answers", "copies")
 
 
@@ -72,6 +76,8 @@ class Ground:
         base: bytes of the weights of the base that answers.
         largest: bytes of its largest tensor.
         itemsize: bytes of one of its weights.
+        kernels: bytes of what is compiled for the sizes of micro-batches.
+        rests: whether the base holds nothing between development scores.
     """
 
     kind: str
@@ -79,6 +85,8 @@ class Ground:
     base: int
     largest: int
     itemsize: int
+    kernels: int = 0
+    rests: bool = False
 
 
 def predict_memory(ground: Ground, footprint: Footprint, recipe: Recipe, answers: Forecast, factor: float) -> Memory:
@@ -92,15 +100,12 @@ def predict_memory(ground: Ground, footprint: Footprint, recipe: Recipe, answers
         factor: measured activations over simulated ones; 1 where nothing was measured.
     """
     n = footprint.trained
-    # On a processor the base is emptied while a copy in less precision trains (`_rest`).
-    rests = ground.kind == "cpu" and footprint.weights < ground.base
-    asleep = 0 if rests else ground.base
+    asleep = 0 if ground.rests else ground.base
     copy = footprint.weights + footprint.masters
     optimizer = footprint.gradients + MOMENTS * n
     host = ground.kind == "cpu"  # copies of weights are made on the processor
     best = SAVED * n if host else 0
     adapter = 0 if recipe.method == "full" else SAVED * n
-    common = {"runtime": ground.runtime}
     phases = {
         "loading": {"weights": ground.base + footprint.weights, "copies": ground.largest},
         "steps": {
@@ -124,7 +129,8 @@ def predict_memory(ground: Ground, footprint: Footprint, recipe: Recipe, answers
             "optimizer": optimizer,
             "copies": best + written,
         }
-    return Memory({name: common | parts for name, parts in phases.items()})
+    kernels = {name: 0 if name == "loading" else ground.kernels for name in phases}
+    return Memory({name: {"runtime": ground.runtime + kernels[name]} | parts for name, parts in phases.items()})
 
 
 def predict_disk(footprint: Footprint, recipe: Recipe, model: int) -> Disk:
@@ -135,8 +141,11 @@ def predict_disk(footprint: Footprint, recipe: Recipe, model: int) -> Disk:
     return Disk(result, checkpoint, 0 if recipe.method == "full" else SAVED * n, model)
 
 
-def ground_of(config: Any, device: torch.device, runtime: int) -> Ground:
-    """The base of a configuration as it would answer on a device: fp32 on a processor, bf16 on CUDA."""
+def ground_of(config: Any, device: torch.device, runtime: int, shapes: int) -> Ground:
+    """The base of a configuration as it would answer on a device: fp32 on a processor, bf16 on CUDA.
+
+    Micro-batches come in so many `shapes`, 0 where nothing is compiled for them.
+    """
     from transformers import AutoModelForCausalLM
 
     from luthier.models import quiet
@@ -144,4 +153,5 @@ def ground_of(config: Any, device: torch.device, runtime: int) -> Ground:
     with torch.device("meta"), quiet():
         counts = [p.numel() for p in AutoModelForCausalLM.from_config(config).parameters()]
     itemsize = 4 if device.type == "cpu" else 2
-    return Ground(device.type, runtime, itemsize * sum(counts), itemsize * max(counts), itemsize)
+    kernels = SHAPE_BYTES * min(shapes, SHAPES_KEPT)
+    return Ground(device.type, runtime, itemsize * sum(counts), itemsize * max(counts), itemsize, kernels)

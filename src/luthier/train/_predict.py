@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,8 @@ from luthier.train._setting import Setting, assumed_setting, find_setting
 from luthier.train._simulate import Footprint, simulate
 from luthier.train._work import Arithmetic
 
+# Bytes of a weight in 4 bits: with a scale for 64 of them in 8 bits, and one for 256 of those in fp32 (Dettmers 2023).
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 SAMPLED = 50  # steps; they stand for the rest where there are more
 
 
@@ -36,12 +39,13 @@ NOTHING = Asked()
 
 @dataclass(frozen=True)
 class Job:
-    """What would be trained, as tokens."""
+    """What would be trained, as tokens. With `four_bits`, the frozen weights of linear layers are kept in NF4."""
 
     base: LocalModel | Outline
     recipe: Recipe
     rows: tuple[EncodedRow, ...]
     held: tuple[EncodedRow, ...]
+    four_bits: bool = False
 
     @classmethod
     def of(
@@ -92,7 +96,7 @@ class Job:
 
     def with_recipe(self, recipe: Recipe) -> Job:
         """The same rows trained in another way."""
-        return Job(self.base, recipe, self.rows, self.held)
+        return replace(self, recipe=recipe)
 
     def micro_batches(self, packing: str) -> list[list[EncodedRow]]:
         """Those of the first steps."""
@@ -114,10 +118,16 @@ class Prediction:
         self.parts = job.micro_batches(setting.packing)
         self.largest, self.footprint = self._largest()
         self.arithmetic = Arithmetic.of(job.config, job.recipe, self.footprint.trained)
+        if job.four_bits:
+            saved = (setting.dtype.itemsize - NF4) * self.arithmetic.layers
+            self.footprint = replace(self.footprint, weights=self.footprint.weights - round(saved))
         held = sum(p.nbytes for p in job.base.module.parameters()) if isinstance(job.base, LocalModel) else 0
         on_host = job.device.type == "cpu"
         runtime = max(0, resident() - held) if on_host else torch.cuda.memory_reserved(job.device) - held
-        self.ground: Ground = ground_of(job.config, job.device, runtime)
+        ground = ground_of(job.config, job.device, runtime, self._shapes())
+        # On a processor the base is emptied while an exact copy of it in less precision trains (`_rest`).
+        rests = ground.kind == "cpu" and self.footprint.weights < ground.base and not job.four_bits
+        self.ground: Ground = replace(ground, rests=rests)
         self.answers = self.forecast(asked.lengths)
 
     def memory(self, factor: float) -> Memory:
@@ -136,7 +146,14 @@ class Prediction:
 
     def work(self, rows: Sequence[EncodedRow]) -> float:
         """Of a micro-batch."""
-        return self.arithmetic.work(rows, self.setting.packing)
+        return self.arithmetic.work(rows, self.setting)
+
+    def _shapes(self) -> int:
+        """In how many sizes micro-batches come, where something is compiled for each size."""
+        if self.job.device.type != "cpu" or self.setting.dtype.itemsize > 2:
+            return 0
+        sizes = {sum(len(row.ids) for row in part) for part in self.parts}
+        return math.ceil(len(sizes) * max(1.0, self.job.course.steps / SAMPLED))
 
     def _largest(self) -> tuple[list[EncodedRow], Footprint]:
         """The micro-batch that needs most memory: that of most tokens, of most logits, or the longest row alone."""
@@ -144,7 +161,15 @@ class Prediction:
         logits = max(self.parts, key=lambda part: sum(row.labels * (1 + row.held) for row in part))
         longest = [max(self.job.rows, key=lambda row: len(row.ids))]
         tried = [tokens] + [part for part in (logits, longest) if part is not tokens]
-        padded = self.setting.packing == "padded"
-        found = simulate(self.job.config, self.job.recipe, self.setting.dtype, tried, padded=padded)
+        found = simulate(self.job.config, self.job.recipe, self.setting, tried)
         footprint, part = max(zip(found, tried, strict=True), key=lambda pair: pair[0].batch)
         return part, footprint
+
+
+def predict(job: Job, setting: Setting, asked: Asked, limit: int) -> Prediction:
+    """The prediction for a job as the engine would run it: layers are computed again where memory is too short."""
+    found = Prediction(job, setting, asked)
+    if setting.recompute or found.memory(1.0).peak <= limit:
+        return found
+    again = Prediction(job, replace(setting, recompute=True), asked)
+    return again if again.memory(1.0).peak < found.memory(1.0).peak else found

@@ -112,6 +112,7 @@ class Recipe:
             learning_rate=settings.learning_rate or next(r[2 if full else 1] for r in RATES if n_params <= r[0]),
             epochs=settings.epochs or _epochs(n_rows, batch, full),
             batch_size=batch,
+            tokens_per_micro_batch=settings.micro_batch_tokens or cls.tokens_per_micro_batch,
             max_length=settings.max_length,
             weight_decay=0.01 if full else 0.0,
             seed=settings.seed,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luthier.errors import DiskFullError, Problem, TrainingError
 from luthier.train._memory import Memory, predict_disk
-from luthier.train._predict import NOTHING, Asked, Job, Prediction
+from luthier.train._predict import NOTHING, Asked, Job, predict
 from luthier.train._room import free_disk, memory_limit
 from luthier.train._setting import Setting
 
@@ -39,17 +39,19 @@ def changes(job: Job, asked: Asked, limit: int) -> list[Change]:
         asked: what each development score asks.
         limit: bytes that there are.
     """
-    before = Prediction(job, job.assumed_setting(), asked).memory(1.0).peak
+    before = predict(job, job.assumed_setting(), asked, limit).memory(1.0).peak
     found = []
     for write, changed in _candidates(job, asked, limit):
-        peak = Prediction(changed, changed.assumed_setting(), asked).memory(1.0).peak
+        peak = predict(changed, changed.assumed_setting(), asked, limit).memory(1.0).peak
         if peak < before:
             found.append(Change(write, peak))
     return [*found, *_smaller_base(job, asked, limit)]
 
 
-def refuse_what_does_not_fit(job: Job, setting: Setting | None, out: Path, share: int = 1) -> None:
-    """Stop before the first step where memory or disk cannot hold the run; warn where it may not.
+def fitting(job: Job, setting: Setting | None, out: Path, share: int = 1) -> bool:
+    """Whether layers must be computed again for a run to fit into memory; a run that cannot fit is refused.
+
+    Where it is not certain that it fits, a warning is logged.
 
     Args:
         job: what will be trained.
@@ -61,8 +63,9 @@ def refuse_what_does_not_fit(job: Job, setting: Setting | None, out: Path, share
         TrainingError: the memory is too little; it says what to change.
         DiskFullError: the disk is.
     """
-    predicted = Prediction(job, setting or job.assumed_setting(), NOTHING)
-    memory, limit = predicted.memory(1.0), memory_limit(job.device) // share
+    limit = memory_limit(job.device) // share
+    predicted = predict(job, setting or job.assumed_setting(), NOTHING, limit)
+    memory = predicted.memory(1.0)
     if memory.peak * (1 - MARGIN) > limit:
         raise _too_large(job, memory, limit)
     if memory.peak * (1 + MARGIN) > limit:
@@ -74,6 +77,7 @@ def refuse_what_does_not_fit(job: Job, setting: Setting | None, out: Path, share
             why=f"checkpoints of {_gb(disk.checkpoint)} each are kept while it runs; nothing was written yet",
             fix="free some space (df -h), or train: {method: lora} in luthier.yaml, which writes far less",
         )
+    return predicted.setting.recompute
 
 
 def _too_large(job: Job, memory: Memory, limit: int) -> TrainingError:
@@ -111,7 +115,7 @@ def _smaller_batch(job: Job, asked: Asked, limit: int) -> Job | None:
     found, tokens = None, job.recipe.tokens_per_micro_batch // 2
     while tokens >= SHORTEST:
         found = job.with_recipe(replace(job.recipe, tokens_per_micro_batch=tokens))
-        if Prediction(found, found.assumed_setting(), asked).memory(1.0).peak <= limit:
+        if predict(found, found.assumed_setting(), asked, limit).memory(1.0).peak <= limit:
             return found
         tokens //= 2
     return found
@@ -119,7 +123,7 @@ def _smaller_batch(job: Job, asked: Asked, limit: int) -> Job | None:
 
 def _smaller_base(job: Job, asked: Asked, limit: int) -> list[Change]:
     """A base of so many parameters that all that grows with them fits."""
-    predicted = Prediction(job, job.assumed_setting(), asked)
+    predicted = predict(job, job.assumed_setting(), asked, limit)
     peak, fixed = predicted.memory(1.0).peak, predicted.ground.runtime
     if limit <= fixed:
         return []

@@ -60,19 +60,22 @@ class RestingBase:
     def _empty(self) -> None:
         for weight, _ in self._pairs:
             weight.data = torch.empty(0, dtype=weight.dtype)
-        self._give_back()
+        if self._pairs:
+            give_back()
 
     def _fill(self) -> None:
-        self._give_back()  # what the steps before have left
+        if self._pairs:
+            give_back()  # what the steps before have left
         for weight, copy in self._pairs:
             weight.data = copy.detach().to(weight.dtype)
 
-    def _give_back(self) -> None:
-        """Free memory back to the system, where the C library (glibc) would keep what lies between what is in use."""
-        if self._pairs and sys.platform.startswith("linux"):
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+
+def give_back() -> None:
+    """Free memory back to the system, where the C library (glibc) would keep what lies between what is in use."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _is_the_same_in_less(weight: torch.Tensor, copy: torch.Tensor) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -22,11 +22,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from transformers import PreTrainedModel
 
 from luthier.models import quiet
-from luthier.train._attention import NAME, attending_to_trees, why_no_tree
-from luthier.train._loss import MicroBatch, label_logits, padded_batch, tree_batch
+from luthier.train._attention import NAME
+from luthier.train._loss import MicroBatch, label_logits
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
+from luthier.train._setting import Setting
 
 DEEP = 4  # layers; more are not run but extrapolated
 
@@ -53,9 +54,7 @@ class Footprint:
         return self.activations + self.logits
 
 
-def simulate(
-    config: Any, recipe: Recipe, dtype: torch.dtype, parts: Sequence[Sequence[EncodedRow]], *, padded: bool
-) -> list[Footprint]:
+def simulate(config: Any, recipe: Recipe, setting: Setting, parts: Sequence[Sequence[EncodedRow]]) -> list[Footprint]:
     """The footprint of each of some micro-batches.
 
     Of deep models whose layers are alike a few layers are run, and the rest follows on a line: exactly, as every layer
@@ -64,15 +63,14 @@ def simulate(
     Args:
         config: the base's configuration (transformers).
         recipe: what is trained, and how.
-        dtype: of the working weights.
+        setting: precision and packing.
         parts: the micro-batches.
-        padded: whether rows are padded even where the architecture would allow a tree.
     """
     depth = _layers_alike(config, recipe)
     if depth is None or depth <= DEEP:
-        whole = Simulation(config, recipe, dtype, padded=padded)
+        whole = Simulation(config, recipe, setting)
         return [whole.run(part) for part in parts]
-    few, more = (Simulation(_cut(config, layers), recipe, dtype, padded=padded) for layers in (DEEP // 2, DEEP))
+    few, more = (Simulation(_cut(config, layers), recipe, setting) for layers in (DEEP // 2, DEEP))
     return [_extended(few.run(part), more.run(part), depth) for part in parts]
 
 
@@ -105,17 +103,19 @@ class Simulation:
     Args:
         config: the base's configuration (transformers).
         recipe: what is trained, and how.
-        dtype: of the working weights.
-        padded: whether rows are padded even where the architecture would allow a tree.
+        setting: precision and packing.
     """
 
-    def __init__(self, config: Any, recipe: Recipe, dtype: torch.dtype, *, padded: bool = False) -> None:
+    def __init__(self, config: Any, recipe: Recipe, setting: Setting) -> None:
         from transformers import AutoModelForCausalLM
 
+        dtype = setting.dtype
         with quiet(), torch.device("meta"):
             body: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
             trainee = Trainee(body.eval(), recipe)
-        self.padded = padded or why_no_tree(body) is not None
+        if setting.recompute:
+            trainee.keep_only_layer_inputs()
+        self._setting = setting
         self._body, self._module = body, trainee.module
         self._vocabulary = int(body.get_output_embeddings().weight.shape[0])
         # On the meta device PEFT leaves an adapter in fp32; elsewhere it has the precision of the body.
@@ -131,9 +131,9 @@ class Simulation:
 
     def run(self, rows: Sequence[EncodedRow]) -> Footprint:
         """The footprint of the rows as one micro-batch."""
-        batch = (padded_batch if self.padded else tree_batch)(rows, torch.device("cpu"))
+        batch = self._setting.batch(rows, torch.device("cpu"))
         before = self._live.now
-        with self._simulated(), nullcontext() if self.padded else attending_to_trees(self._body):
+        with self._simulated(), self._setting.attention(self._body):
             said = torch.empty(len(batch.held), self._vocabulary, dtype=self._body.dtype)
             self._live.most = self._live.now
             logits = label_logits(self._module, self._without_content(batch))
@@ -152,14 +152,10 @@ class Simulation:
             yield
 
     def _without_content(self, batch: MicroBatch) -> MicroBatch:
-        """The batch with empty tensors; padded rows without their mask, whose values a model would look at."""
-        inputs: dict[str, Any] = {
-            name: torch.zeros(value.shape, dtype=value.dtype)
-            for name, value in batch.inputs.items()
-            if isinstance(value, Tensor) and name != "attention_mask"
-        }
+        """The batch with empty tensors, without what has values that a model would look at (masks, positions)."""
+        inputs: dict[str, Any] = {"input_ids": torch.zeros(batch.inputs["input_ids"].shape, dtype=torch.long)}
         if NAME in batch.inputs:
-            inputs[NAME] = batch.inputs[NAME]
+            inputs |= {"position_ids": torch.zeros_like(inputs["input_ids"]), NAME: batch.inputs[NAME]}
         kept = torch.zeros(batch.kept.shape, dtype=torch.long)
         return MicroBatch(inputs, kept, *(kept[:0],) * 4, batch.tokens, batch.row_tokens)
 

@@ -19,7 +19,7 @@ from luthier.train._loop import _optimizer
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
-from luthier.train._rest import RestingBase
+from luthier.train._rest import RestingBase, give_back
 from luthier.train._room import Highest, resident
 from luthier.train._rows import EncodedRow
 from luthier.train._setting import Setting
@@ -57,6 +57,7 @@ class Trial:
 
     def micro_step(self, rows: Sequence[EncodedRow]) -> MicroStep:
         """Forward and backward pass of rows as a micro-batch."""
+        give_back()
         highest = _Highest(self.trainee.device)
         highest.reset()
         began = self.clock()

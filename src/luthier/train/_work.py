@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM
 
 from luthier.models import quiet
 from luthier.train._attention import NAME
-from luthier.train._loss import MicroBatch, padded_batch, tree_batch
+from luthier.train._loss import MicroBatch
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
-from luthier.train._setting import Packing
+from luthier.train._setting import Setting
 
 # A row of logits is also read and written some ten times in full precision by the loss. That takes as long as this many
 # more columns of the head would (one thread, SmolLM2-135M, bf16).
@@ -57,17 +57,17 @@ class Arithmetic:
         pair = 2 * text.num_hidden_layers * size / layers
         return cls(layers, *head.weight.shape, pair, recipe.method == "full", trained / layers)
 
-    def work(self, rows: Sequence[EncodedRow], packing: Packing) -> float:
+    def work(self, rows: Sequence[EncodedRow], setting: Setting) -> float:
         """Of a micro-batch, with what the base says on its held rows."""
-        build = tree_batch if packing == "tree" else padded_batch
-        batch = build(rows, PROCESSOR)
+        batch = setting.batch(rows, PROCESSOR)
         head = self.vocabulary * (self.width + LOSS_WIDTH) / self.layers
         passes = 3 if self.full else 2
-        found = batch.tokens * (passes + (0 if self.full else 3 * self.trained))
-        found += 3 * self.pair * _pairs(batch) + passes * head * len(batch.kept)
+        again = 1 if setting.recompute else 0
+        found = batch.tokens * (passes + again + (0 if self.full else 3 * self.trained))
+        found += (3 + again) * self.pair * _pairs(batch) + passes * head * len(batch.kept)
         held = [row for row in rows if row.held]
         if held:
-            said = build(held, PROCESSOR)
+            said = setting.batch(held, PROCESSOR)
             found += said.tokens + self.pair * _pairs(said) + head * len(said.kept)
         return found
 
