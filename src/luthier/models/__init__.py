@@ -12,7 +12,7 @@ from luthier.models._base import Answer, Constraint, Model, Price, Request
 from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
-from luthier.models._outline import Outline, load_outline, weights_at_hand
+from luthier.models._outline import Outline, load_outline, weights_at_hand, without_weights
 from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
@@ -56,6 +56,7 @@ __all__ = [
     "stop_ids",
     "tree_size",
     "weights_at_hand",
+    "without_weights",
 ]
 
 _HEAVY = {"Forecast": "_forecast", "LocalModel": "_local", "forecast_answers": "_forecast"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.data import Message, content_hash
 from luthier.errors import ModelError
@@ -13,6 +13,9 @@ from luthier.models._base import Answer, Request
 from luthier.models._load import _HUB_ID, ALIASES, _from_hub, _from_hub_cache, _shipped_file, has_weights
 from luthier.models._quiet import quiet
 from luthier.models._render import render_prompt
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Outline:
@@ -35,11 +38,7 @@ class Outline:
     @cached_property
     def n_parameters(self) -> int:
         """Number of weights, tied ones once."""
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        with torch.device("meta"), quiet():
-            return sum(p.numel() for p in AutoModelForCausalLM.from_config(self.config).parameters())
+        return sum(p.numel() for p in without_weights(self.config).parameters())
 
     @property
     def max_length(self) -> int:
@@ -62,6 +61,16 @@ class Outline:
             why="it was opened to plan, from its configuration alone",
             fix="load it with load_model, which fetches the weights",
         )
+
+
+def without_weights(config: Any, dtype: torch.dtype | None = None) -> Any:
+    """The transformers model of a configuration on the meta device: shapes without memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    auto: Any = AutoModelForCausalLM  # `from_config` has no types
+    with quiet(), torch.device("meta"):
+        return auto.from_config(config, dtype=dtype) if dtype is not None else auto.from_config(config)
 
 
 def weights_at_hand(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from luthier.models import Forecast
+from luthier.models import Forecast, without_weights
 from luthier.train._recipe import Recipe
 from luthier.train._simulate import Footprint
 
@@ -146,12 +146,7 @@ def ground_of(config: Any, device: torch.device, runtime: int, shapes: int) -> G
 
     Micro-batches come in so many `shapes`, 0 where nothing is compiled for them.
     """
-    from transformers import AutoModelForCausalLM
-
-    from luthier.models import quiet
-
-    with torch.device("meta"), quiet():
-        counts = [p.numel() for p in AutoModelForCausalLM.from_config(config).parameters()]
+    counts = [p.numel() for p in without_weights(config).parameters()]
     itemsize = 4 if device.type == "cpu" else 2
     kernels = SHAPE_BYTES * min(shapes, SHAPES_KEPT)
     return Ground(device.type, runtime, itemsize * sum(counts), itemsize * max(counts), itemsize, kernels)

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from luthier.errors import Problem, TrainingError
-from luthier.models import LocalModel, quiet
+from luthier.models import LocalModel, without_weights
 from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
 from luthier.train._loss import MicroBatch, flat_batch, held_logits, label_likelihoods, padded_batch, tree_batch
 from luthier.train._model import Trainee
@@ -101,10 +101,7 @@ def find_setting(
 
 def assumed_setting(config: Any, device: torch.device, recipe: Recipe) -> Setting:
     """What `find_setting` would most likely find for a base whose weights are not here."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"), quiet():
-        reason = why_no_tree(AutoModelForCausalLM.from_config(config))
+    reason = why_no_tree(without_weights(config))
     packing: Packing = "tree" if reason is None else "padded"
     half = device.type != "cpu" or (recipe.method != "full" and multiplies_bf16())
     why = "assumed from the architecture: the weights are not here"

@@ -19,9 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
-from transformers import PreTrainedModel
 
-from luthier.models import quiet
+from luthier.models import without_weights
 from luthier.train._attention import NAME
 from luthier.train._loss import MicroBatch, label_logits
 from luthier.train._model import Trainee
@@ -79,9 +78,10 @@ def _layers_alike(config: Any, recipe: Recipe) -> int | None:
     values = config.to_dict()
     depth = values.get("num_hidden_layers")
     by_layer = [v for v in values.values() if isinstance(v, list) and len(v) == depth]
-    uneven = any(value != values[0] for values in by_layer for value in values)
-    partly = any(word in name for name in values for word in ("dense", "sparse")) or getattr(recipe, "from_layer", 0)
-    return None if depth is None or uneven or partly or recipe.method == "full" else int(depth)
+    uneven = any(one != kinds[0] for kinds in by_layer for one in kinds)
+    uneven = uneven or any(word in name for name in values for word in ("dense", "sparse"))
+    whole = recipe.method == "full" or bool(getattr(recipe, "from_layer", 0))
+    return None if depth is None or uneven or whole else int(depth)
 
 
 def _cut(config: Any, layers: int) -> Any:
@@ -107,12 +107,10 @@ class Simulation:
     """
 
     def __init__(self, config: Any, recipe: Recipe, setting: Setting) -> None:
-        from transformers import AutoModelForCausalLM
-
         dtype = setting.dtype
-        with quiet(), torch.device("meta"):
-            body: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
-            trainee = Trainee(body.eval(), recipe)
+        body = without_weights(config, dtype).eval()
+        with torch.device("meta"):
+            trainee = Trainee(body, recipe)
         if setting.recompute:
             trainee.keep_only_layer_inputs()
         self._setting = setting
@@ -178,13 +176,13 @@ def _as_on_the_processor(module: torch.nn.Module, dtype: torch.dtype, *, with_gr
                 part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu")
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stubs
     """Adds up the bytes of the storages that are alive, and remembers the most there ever were."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stubs
         self.now = self.most = 0
-        self._known = WeakIdKeyDictionary()
+        self._known: Any = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))

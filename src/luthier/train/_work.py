@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from luthier.models import quiet
+from luthier.models import without_weights
 from luthier.train._attention import NAME
 from luthier.train._loss import MicroBatch
 from luthier.train._recipe import Recipe
@@ -45,8 +44,7 @@ class Arithmetic:
     @classmethod
     def of(cls, config: Any, recipe: Recipe, trained: int) -> Arithmetic:
         """Of the model of a configuration, `trained` numbers of which are trained."""
-        with torch.device("meta"), quiet():
-            model = AutoModelForCausalLM.from_config(config)
+        model = without_weights(config)
         head = model.get_output_embeddings()
         linear = [m.weight for m in model.modules() if getattr(m, "weight", None) is not None and m.weight.ndim == 2]
         apart = {id(head.weight), id(model.get_input_embeddings().weight)}
@@ -55,7 +53,8 @@ class Arithmetic:
         heads = text.num_attention_heads
         size = heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
         pair = 2 * text.num_hidden_layers * size / layers
-        return cls(layers, *head.weight.shape, pair, recipe.method == "full", trained / layers)
+        vocabulary, width = head.weight.shape
+        return cls(layers, vocabulary, width, pair, recipe.method == "full", trained / layers)
 
     def work(self, rows: Sequence[EncodedRow], setting: Setting) -> float:
         """Of a micro-batch, with what the base says on its held rows."""
