@@ -15,7 +15,7 @@ from luthier.train._setting import Setting
 
 log = logging.getLogger(__name__)
 
-# Predictions have been within this share of what then happened (benchmarks/plan.py): a run is refused when even the
+# Predictions aim at this share of what then happens (benchmarks/plan.py): a run is refused when even the
 # least of that is too much, and warned of when the most is.
 MARGIN = 0.15
 SHORTEST = 128  # tokens at once; fewer save next to nothing
