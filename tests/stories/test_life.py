@@ -87,7 +87,8 @@ def test_a_life_ends_in_a_verdict_with_a_warrant(lived):
 
 def test_plan_counts_the_answers_that_deciding_asks_for(lived):
     done = luthier("plan", "--json", "--allow-outside", folder=lived)
-    planned = {step["name"]: step["amount"] for step in json.loads(done.stdout)["steps"]}
+    plan = json.loads(done.stdout)
+    planned = {step["name"]: step["amount"] for step in plan["steps"]}
     rungs = Project(lived, allow_outside=True).decision().evidence.rungs
     for rung in rungs[:2]:
         sizes = [row["cases"] for row in rung.choices["development"]]
@@ -95,7 +96,9 @@ def test_plan_counts_the_answers_that_deciding_asks_for(lived):
         assert int(planned[f"measure {rung.rung}"].split()[0]) == asked + 48
     curve = rungs[2].choices["training"]["curve"]
     scored = sum(point["dev_score"] is not None for point in curve)
-    assert int(planned["scores while training"].split()[0]) >= 8 * scored
+    [chosen] = [training for training in plan["training"] if training["chosen"]]
+    assert chosen["scored"] >= 8 * scored
+    assert chosen["fits"] and chosen["peak"] == sum(chosen["memory"].values())
 
 
 def test_the_gate_refuses_what_forgot_all_it_could(lived):

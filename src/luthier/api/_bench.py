@@ -7,13 +7,18 @@ from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
 from luthier.errors import Problem, ScorerError
 from luthier.evaluate import Scorer, make_scorer
-from luthier.models import load_model
+from luthier.models import load_model, load_outline, weights_at_hand
 from luthier.spec import Task
 from luthier.store import Store
 
 
-def open_bench(task: Task, store: Store, data: Data, progress: Progress, *, base: str | None = None) -> Bench:
+def open_bench(
+    task: Task, store: Store, data: Data, progress: Progress, *, base: str | None = None, fetch: bool = True
+) -> Bench:
     """The bench for a task, on its own base or on another.
+
+    Without `fetch`, a base whose weights are not on this machine is opened as an outline: nothing but its configuration
+    and its tokenizer is fetched, and it cannot answer.
 
     Raises:
         ModelError: the base cannot be loaded.
@@ -23,7 +28,7 @@ def open_bench(task: Task, store: Store, data: Data, progress: Progress, *, base
     _check_wanted(scorer, data.split)
     name = base if base is not None else task.base
     progress(f"load {name}", 0, 1, "")
-    model = load_model(name)
+    model = load_model(name) if fetch or weights_at_hand(name) else load_outline(name)
     progress(f"load {name}", 1, 1, "")
     return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress)
 

@@ -1,24 +1,27 @@
-"""What `decide` may spend: time, memory and money, from a few answers and one step on this machine."""
+"""What `decide` and `tune` may spend: time, memory, disk and money, from a few answers and steps on this machine."""
 
 from __future__ import annotations
 
+import importlib.util
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from luthier.decide import (
     SCALES,
     Bench,
+    Method,
     System,
     answers_to_choose,
     draw_demonstrations,
-    estimate_training,
+    forecast_training,
+    own_machine_price,
     plain_system,
     planned_rungs,
     variant_count,
 )
-from luthier.models import Answer, LocalModel, price_of
+from luthier.models import Answer, LocalModel, Outline, price_of
 
 CALIBRATION_CASES = 4
 
@@ -34,25 +37,77 @@ class PlanStep:
 
 
 @dataclass(frozen=True)
+class TrainingPlan:
+    """Training by one method.
+
+    `tokens` will be run and `scored` answers given in development scores, if it does not stop early. `memory` is bytes
+    by part at the peak, which is in `phase`; `limit` is what there is. `seconds` is by part, None where the weights are
+    not here or do not fit. `disk` and `free_disk` are bytes. `usd` is None without a price of the machine. `changes`
+    would lower the memory, each to so many bytes: what to write in `luthier.yaml`, least harm first.
+    """
+
+    method: str
+    chosen: bool
+    tokens: int
+    scored: int
+    memory: Mapping[str, int]
+    phase: str
+    limit: int
+    seconds: Mapping[str, float] | None
+    disk: int
+    free_disk: int
+    usd: float | None
+    changes: tuple[tuple[str, int], ...]
+
+    @property
+    def peak(self) -> int:
+        """Bytes of memory at the peak."""
+        return sum(self.memory.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory and disk are enough."""
+        return self.peak <= self.limit and self.disk <= self.free_disk
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self) | {"peak": self.peak, "fits": self.fits}
+
+
+@dataclass(frozen=True)
 class Plan:
     """The upper bound of what `decide` spends; stopping early makes it less.
 
-    `memory` is bytes at the peak of training (0 where nothing is trained).
+    `training` is empty where nothing is trained.
     """
 
     base: str
     steps: tuple[PlanStep, ...]
-    memory: int
+    training: tuple[TrainingPlan, ...]
     notes: tuple[str, ...]
 
     @property
-    def seconds(self) -> float:
-        """Wall time of all steps."""
-        return sum(step.seconds for step in self.steps)
+    def chosen(self) -> TrainingPlan | None:
+        """Training by the method of the task."""
+        return next((training for training in self.training if training.chosen), None)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the chosen method fits memory and disk."""
+        return self.chosen is None or self.chosen.fits
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of all steps and of the chosen training; None where it is unknown."""
+        if self.chosen is not None and self.chosen.seconds is None:
+            return None
+        training = {} if self.chosen is None else self.chosen.seconds or {}
+        return sum(step.seconds for step in self.steps) + sum(training.values())
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self) | {"seconds": self.seconds}
+        training = [method.as_dict() for method in self.training]
+        return asdict(self) | {"training": training, "seconds": self.seconds, "fits": self.fits}
 
 
 @dataclass(frozen=True)
@@ -68,23 +123,62 @@ class _Speed:
 
 
 def plan(bench: Bench) -> Plan:
-    """Calibrate on development cases and add up the planned rungs."""
+    """Calibrate on development cases and a few training steps, and add up the planned rungs and each way to train."""
+    notes = ["an upper bound: a rung that is settled early, or not needed, costs less"]
+    steps: list[PlanStep] = []
+    if isinstance(bench.base, Outline):
+        notes = [f"the weights of {bench.base.name} are not on this machine: times are known once they are"]
+    else:
+        steps = _rung_steps(bench)
+    training: list[TrainingPlan] = []
+    if isinstance(bench.base, (LocalModel, Outline)) and any(m.startswith("fine-tune") for m in planned_rungs(bench)):
+        training = [_training_plan(bench, method) for method in _methods(bench)]
+        notes.append("training happens only where every cheaper rung does not meet the bar")
+    return Plan(bench.base.name, tuple(steps), tuple(training), tuple(notes))
+
+
+def _rung_steps(bench: Bench) -> list[PlanStep]:
     instructions = bench.task.instructions or bench.task.goal
     plain = plain_system(bench, "prompt", instructions)
     shown = replace(plain, setup=replace(plain.setup, demonstrations=draw_demonstrations(bench, 4, 0)))
     lengths = {name: _prompt_tokens(system, bench) for name, system in (("plain", plain), ("shown", shown))}
     speed = _calibrate(bench, plain, shown, lengths)
-    steps = [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
-    memory, notes = 0, ["an upper bound: a rung that is settled early, or not needed, costs less"]
-    if isinstance(bench.base, LocalModel) and any(m.startswith("fine-tune") for m in planned_rungs(bench)):
-        cost = estimate_training(bench)
-        scored = cost.evaluations * len(bench.development)
-        steps.append(PlanStep("training", f"{cost.tokens:,} tokens", cost.seconds, None))
-        seconds = scored * speed.seconds(lengths["plain"])
-        steps.append(PlanStep("scores while training", f"{scored} answers", seconds, None))
-        memory = cost.bytes
-        notes.append("training happens only where every cheaper rung does not meet the bar")
-    return Plan(bench.base.name, tuple(steps), memory, tuple(notes))
+    return [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
+
+
+def _methods(bench: Bench) -> list[Method]:
+    """The ways to train, the task's own first; 4 bits where there is an accelerator or what they need is installed."""
+    import torch
+
+    methods: tuple[Method, ...] = get_args(Method)
+    four_bits = torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is not None
+    possible = [method for method in methods if method != "qlora" or four_bits]
+    return sorted(possible, key=lambda method: method != bench.task.train.method)
+
+
+def _training_plan(bench: Bench, method: Method) -> TrainingPlan:
+    bench.progress("calibrate training", 0, 1, method)
+    found = forecast_training(bench, method)
+    bench.progress("calibrate training", 1, 1, method)
+    estimate, price = found.estimate, own_machine_price(bench.task.prices)
+    seconds = None
+    if estimate.parts is not None and found.replay_seconds is not None:
+        seconds = dict(estimate.parts) | {"replay": found.replay_seconds}
+    usd = None if price is None or seconds is None else sum(seconds.values()) / 3600 * price.usd_per_hour
+    return TrainingPlan(
+        method=method,
+        chosen=method == bench.task.train.method,
+        tokens=estimate.tokens,
+        scored=estimate.evaluations * len(bench.development),
+        memory=dict(estimate.memory.parts),
+        phase=estimate.memory.phase,
+        limit=estimate.limit,
+        seconds=seconds,
+        disk=estimate.disk.peak,
+        free_disk=estimate.free_disk,
+        usd=usd,
+        changes=tuple((change.write, change.bytes) for change in found.changes),
+    )
 
 
 def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:

@@ -112,11 +112,14 @@ class Project:
         return write_fixed(self.task)
 
     def plan(self) -> Plan:
-        """Time, memory and money of what `decide` may spend, calibrated with a few answers and one step."""
+        """Time, memory, disk and money of what `decide` and `tune` may spend, calibrated with a few answers and steps.
+
+        Where the base's weights are not on this machine, they are not fetched, and times are unknown.
+        """
         from luthier.api._planning import plan
 
         with self.store.lock():
-            return plan(self._bench())
+            return plan(self._bench(fetch=False))
 
     def decide(self, *, everything: bool = False, train: bool = True) -> Verdict:
         """Climb the ladder on the held-out cases and give the verdict.
@@ -364,7 +367,7 @@ class Project:
 
         return read_data(self.task, self.store)
 
-    def _bench(self, data: Data | None = None, base: str | None = None) -> Bench:
+    def _bench(self, data: Data | None = None, base: str | None = None, *, fetch: bool = True) -> Bench:
         from luthier.api._bench import open_bench
 
-        return open_bench(self.task, self.store, data or self._data(), self.progress, base=base)
+        return open_bench(self.task, self.store, data or self._data(), self.progress, base=base, fetch=fetch)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from luthier.api import Checked
-    from luthier.api._planning import Plan
+    from luthier.api._planning import Plan, TrainingPlan
     from luthier.data import Fixed
     from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
@@ -188,14 +188,61 @@ def print_tuned(result: Mapping[str, Any]) -> None:
 
 
 def print_plan(plan: Plan) -> None:
-    """Time, memory and money per step."""
+    """Time and money per step; memory, time, disk and money per way to train."""
     out = console()
-    table = Table(title=f"plan for {plan.base}", title_justify="left")
-    for name, justify in (("step", "left"), ("answers / tokens", "right"), ("minutes", "right"), ("USD", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]  # a literal in rich's stubs
-    for step in plan.steps:
-        table.add_row(escape(step.name), step.amount, f"{step.seconds / 60:.1f}", _usd(step.usd))
-    out.print(table)
-    out.print(f"at most {plan.seconds / 60:.0f} minutes; peak memory about {plan.memory / 2**30:.1f} GB")
+    if plan.steps:
+        out.print(_steps_table(plan))
+    if plan.training:
+        out.print(_training_table(plan))
+        for training in plan.training:
+            _print_what_to_change(out, training)
+    if plan.seconds is not None:
+        out.print(f"at most {plan.seconds / 60:.0f} minutes")
     for note in plan.notes:
         out.print(f"  {escape(note)}", soft_wrap=True)
+
+
+def _steps_table(plan: Plan) -> Table:
+    table = Table(title=f"plan for {escape(plan.base)}", title_justify="left")
+    table.add_column("step")
+    for name in ("answers", "minutes", "USD"):
+        table.add_column(name, justify="right")
+    for step in plan.steps:
+        table.add_row(escape(step.name), step.amount, f"{step.seconds / 60:.1f}", _usd(step.usd))
+    return table
+
+
+def _training_table(plan: Plan) -> Table:
+    most = plan.training[0].limit
+    title = f"training {escape(plan.base)}: memory in GB at its peak, of {most / 1e9:.1f}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("method")
+    parts = list(dict.fromkeys(part for training in plan.training for part in training.memory))
+    for name in (*parts, "peak", "minutes", "disk GB", "USD", "fits"):
+        table.add_column(name, justify="right")
+    for training in plan.training:
+        sizes = [training.memory.get(part, 0) for part in parts]
+        minutes = "" if training.seconds is None else f"{sum(training.seconds.values()) / 60:.1f}"
+        table.add_row(
+            f"{training.method}\n[dim]peak in its {training.phase}[/dim]",
+            *(f"{size / 1e9:.2f}" if size else "" for size in sizes),
+            f"{training.peak / 1e9:.2f}",
+            minutes,
+            f"{training.disk / 1e9:.2f}",
+            "no price" if training.usd is None else _usd(training.usd),
+            "[green]yes[/green]" if training.fits else "[bold red]no[/bold red]",
+        )
+    return table
+
+
+def _print_what_to_change(out: Console, training: TrainingPlan) -> None:
+    if training.fits:
+        return
+    if training.disk > training.free_disk:
+        free = f"{training.free_disk / 1e9:.1f} GB are free, {training.disk / 1e9:.1f} GB are written"
+        out.print(f"[bold red]{training.method}[/bold red]: {free}: free some space", soft_wrap=True)
+    if training.peak > training.limit:
+        out.print(f"[bold red]{training.method}[/bold red] does not fit the memory; in luthier.yaml:", soft_wrap=True)
+    for write, size in training.changes:
+        verdict = "fits" if size <= training.limit else "not enough by itself"
+        out.print(f"  {escape(write)}    {size / 1e9:.2f} GB, {verdict}", soft_wrap=True)

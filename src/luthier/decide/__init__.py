@@ -2,6 +2,7 @@
 
 from luthier.decide._bench import Bench, Progress, silent
 from luthier.decide._choose import answers_to_choose
+from luthier.decide._cost import own_machine_price
 from luthier.decide._evidence import (
     Comparison,
     Cost,
@@ -17,7 +18,7 @@ from luthier.decide._evidence import (
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
-from luthier.decide._tuning import SCALES, estimate_training, train_along
+from luthier.decide._tuning import SCALES, Method, TrainingForecast, forecast_training, train_along
 from luthier.decide._tuning import tuned as prepare_tuned
 from luthier.decide._verdict import decide
 
@@ -31,6 +32,7 @@ __all__ = [
     "Cost",
     "Evidence",
     "Lookup",
+    "Method",
     "Progress",
     "Rules",
     "RungEvidence",
@@ -38,6 +40,7 @@ __all__ = [
     "Setup",
     "State",
     "System",
+    "TrainingForecast",
     "Verdict",
     "VerdictKind",
     "Warrant",
@@ -45,7 +48,8 @@ __all__ = [
     "climb",
     "decide",
     "draw_demonstrations",
-    "estimate_training",
+    "forecast_training",
+    "own_machine_price",
     "plain_system",
     "planned_rungs",
     "prepare_tuned",

@@ -102,12 +102,23 @@ def machine_price(model: Model, sheet: Path | None) -> MachinePrice:
     Raises:
         ModelError: `machine:` in the sheet cannot be used.
     """
-    if sheet is not None:
-        content: Any = yaml.safe_load(sheet.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "machine" in content:
-            return _own_machine(content["machine"], sheet)
+    own = own_machine_price(sheet)
+    if own is not None:
+        return own
     device = str(getattr(getattr(model, "module", None), "device", "cpu"))
     return PROCESSOR if device == "cpu" else ACCELERATOR
+
+
+def own_machine_price(sheet: Path | None) -> MachinePrice | None:
+    """What the user's price sheet says an hour of the machine costs; None where it says nothing.
+
+    Raises:
+        ModelError: `machine:` in the sheet cannot be used.
+    """
+    if sheet is None:
+        return None
+    content: Any = yaml.safe_load(sheet.read_text(encoding="utf-8"))
+    return _own_machine(content["machine"], sheet) if isinstance(content, dict) and "machine" in content else None
 
 
 def _own_machine(value: Any, sheet: Path) -> MachinePrice:

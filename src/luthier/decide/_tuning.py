@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from luthier.data import Message, content_hash
 from luthier.decide._bench import Bench
@@ -14,24 +14,32 @@ from luthier.decide._rungs import plain_system
 from luthier.decide._system import System
 from luthier.errors import ModelError
 from luthier.evaluate import measure, replay_prompts
-from luthier.models import LocalModel, Request
+from luthier.models import LocalModel, Outline, Request, forecast_answers, render_prompt
+from luthier.spec import TrainSettings
 from luthier.store import hash_folder
 from luthier.train import (
+    Asked,
+    Change,
     Estimate,
+    Job,
     Recipe,
     Tracking,
     TrainingRow,
     TrainProgress,
     TrainResult,
+    changes,
     current_group,
     estimate,
     fine_tune,
     require_tracker,
 )
 
+Method = Literal["lora", "full", "qlora"]
+
 SCALES = (1.0, 0.75, 0.5)
 SCALE_TOLERANCE = 0.01
 REPLAY_TOKENS = 64
+REPLAY_LENGTH = 48  # tokens of an answer that is cut to whole sentences
 
 
 def tuned(bench: Bench, reader: System | None = None, *, shard: bool = False) -> Prepared:
@@ -73,17 +81,73 @@ def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, Tr
     return untrained, fine_tune(base, rows, recipe, out, score=score, **how)
 
 
-def estimate_training(bench: Bench) -> Estimate:
-    """What closed-book training would take. Replay counts where an earlier run had the base answer its prompts.
+@dataclass(frozen=True)
+class TrainingForecast:
+    """What closed-book training by one method would take.
+
+    `replay_seconds` are for the base's answers to general prompts (0 where an earlier run had them; None where the time
+    is unknown). `changes` say what would make it fit, where it does not.
+    """
+
+    method: Method
+    estimate: Estimate
+    replay_seconds: float | None
+    changes: tuple[Change, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """All of it."""
+        if self.estimate.seconds is None or self.replay_seconds is None:
+            return None
+        return self.estimate.seconds + self.replay_seconds
+
+
+def forecast_training(bench: Bench, method: Method) -> TrainingForecast:
+    """What closed-book training would take; of a base whose weights are not here all but the time.
 
     Raises:
         ModelError: the base is not a local model.
         TeachesNothingError, TrainingError: the rows cannot be trained on.
     """
-    rows = training_rows(bench, _untrained(bench, None))
-    recipe = recipe_for(bench, rows)
-    known = _known_replay(bench, _prompts_to_replay(_held_rows(recipe, rows)))
-    return estimate(local_base(bench), rows, recipe, replay=known or ())
+    untrained = _untrained(bench, None)
+    rows, base = training_rows(bench, untrained), _planned_base(bench)
+    settings = bench.task.train.model_copy(update={"method": method})
+    recipe = _recipe(settings, base, rows)
+    prompts = _prompts_to_replay(_held_rows(recipe, rows))
+    known = _known_replay(bench, prompts)
+    lengths = tuple(len(base.tokenizer.encode(case.output)) + 1 for case in bench.development)
+    asked = Asked(tuple(untrained.request(case.messages) for case in bench.development), lengths)
+    job = Job.of(base, rows, recipe, _assumed_replay(base, prompts) if known is None else known)
+    missing = 0 if isinstance(base, LocalModel) else 2 * base.n_parameters
+    found = estimate(job, asked=asked, place=bench.store.artefact_path("adapters", "planned"), model_bytes=missing)
+    seconds = 0.0 if known is not None else _replay_seconds(base, prompts, found.answer_seconds)
+    needed = () if found.fits else tuple(changes(job, asked, found.limit))
+    return TrainingForecast(method, found, seconds, needed)
+
+
+def _planned_base(bench: Bench) -> LocalModel | Outline:
+    return bench.base if isinstance(bench.base, Outline) else local_base(bench)
+
+
+def _assumed_replay(base: LocalModel | Outline, prompts: Sequence[str]) -> list[TrainingRow]:
+    """Stand-ins for answers that were not asked for yet: general text of about their length."""
+    tokens = base.tokenizer.encode(" ".join(prompts), add_special_tokens=False)
+    found = []
+    for i, prompt in enumerate(prompts):
+        start = i * REPLAY_LENGTH % max(1, len(tokens) - REPLAY_LENGTH)
+        answer = base.tokenizer.decode(tokens[start : start + REPLAY_LENGTH])
+        found.append(TrainingRow(f"replay {i}", (Message("user", prompt),), answer, "replay"))
+    return found
+
+
+def _replay_seconds(base: LocalModel | Outline, prompts: Sequence[str], answer_seconds: float | None) -> float | None:
+    if not isinstance(base, LocalModel) or answer_seconds is None:
+        return None
+    rendered = [render_prompt(base.tokenizer, (Message("user", prompt),)) for prompt in prompts]
+    ends = [REPLAY_TOKENS] * len(prompts)
+    core, kind = base.module, base.device.type
+    found = forecast_answers(core.config, rendered, ends, REPLAY_TOKENS, itemsize=core.dtype.itemsize, kind=kind)
+    return answer_seconds * found.work
 
 
 def local_base(bench: Bench) -> LocalModel:
@@ -114,9 +178,12 @@ def training_rows(bench: Bench, untrained: System) -> list[TrainingRow]:
 
 def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
     """The hyper-parameters for these rows on this base."""
-    base = local_base(bench)
+    return _recipe(bench.task.train, local_base(bench), rows)
+
+
+def _recipe(settings: TrainSettings, base: LocalModel | Outline, rows: Sequence[TrainingRow]) -> Recipe:
     completion = sum(len(base.tokenizer.encode(row.output, add_special_tokens=False)) + 1 for row in rows)
-    return Recipe.for_task(bench.task.train, len(rows), base.n_parameters, completion)
+    return Recipe.for_task(settings, len(rows), base.n_parameters, completion)
 
 
 def _held_rows(recipe: Recipe, rows: Sequence[TrainingRow]) -> int:

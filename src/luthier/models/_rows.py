@@ -45,7 +45,7 @@ def run_tree(
         logits_to_keep=torch.from_numpy(kept).to(device),
         shared_prefix=None if prefix is None else prefix.layers,
     ).logits[0]
-    return logits.float(), [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+    return logits.float(), [(layer.keys[0], layer.values[0]) for layer in cache.rows]
 
 
 class Rows:
@@ -126,16 +126,22 @@ class _RoomyCache(Cache):
     def _new_layer(self) -> _RoomyLayer:
         return _RoomyLayer(self._room)
 
+    @property
+    def rows(self) -> list[Any]:
+        """Its layers, which are all `_RoomyLayer`."""
+        found: list[Any] = self.layers
+        return found
+
     def join(self, found: KeyValues, index: Tensor, used: int, room: int) -> None:
         """Lays the rows out anew, shifted to the right to a width of `index.shape[1]`, and new ones below them."""
         if not self.layers:
             self.layers = [_RoomyLayer(0) for _ in found]
-        for layer, (keys, values) in zip(self.layers, found, strict=True):
+        for layer, (keys, values) in zip(self.rows, found, strict=True):
             layer.join(keys[:, index].transpose(0, 1), values[:, index].transpose(0, 1), used, room)
 
     def keep(self, index: Tensor, spare: int, room: int) -> None:
         """Lays these rows out anew, without their first `spare` columns."""
-        for layer in self.layers:
+        for layer in self.rows:
             layer.keep(index, spare, room)
 
 

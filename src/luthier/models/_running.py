@@ -143,7 +143,7 @@ class Running:
         decisions = frozenset() if matcher is None else matcher.decisions
         return decisions if 2 * len(decisions) <= 1 + self._limits.overhead // rows else frozenset()
 
-    def _run_long(self, own: tuple[int, ...]) -> tuple[tuple[Integers], Tensor, KeyValues]:
+    def _run_long(self, own: tuple[int, ...]) -> tuple[tuple[Integers, ...], Tensor, KeyValues]:
         """A prompt too long for a tree, under the model's plain attention, whose memory does not grow with a square."""
         with self._engine.running(shared=False):
             whole, logits = extend(self._engine.core, self._prefix, own, self._engine.device)

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
     from luthier.train._group import Group, current_group, launched_group
     from luthier.train._loop import fine_tune
     from luthier.train._merge import Merged, merge
+    from luthier.train._predict import Asked, Job
+    from luthier.train._remedies import Change, changes
     from luthier.train._result import CurvePoint, TrainProgress, TrainResult
     from luthier.train._setting import Setting
 
 __all__ = [
+    "Asked",
+    "Change",
     "CurvePoint",
     "Estimate",
     "Group",
+    "Job",
     "Merged",
     "Recipe",
     "Setting",
@@ -31,6 +36,7 @@ __all__ = [
     "TrainProgress",
     "TrainResult",
     "TrainingRow",
+    "changes",
     "check_rows",
     "current_group",
     "estimate",
@@ -41,13 +47,17 @@ __all__ = [
 ]
 
 _HEAVY = {
+    "Asked": "_predict",
+    "Change": "_remedies",
     "CurvePoint": "_result",
     "Estimate": "_estimate",
     "Group": "_group",
+    "Job": "_predict",
     "Merged": "_merge",
     "Setting": "_setting",
     "TrainProgress": "_result",
     "TrainResult": "_result",
+    "changes": "_remedies",
     "current_group": "_group",
     "estimate": "_estimate",
     "fine_tune": "_loop",

@@ -1,103 +1,147 @@
-"""What a run will take, from one timed micro-batch."""
+"""What a run will take: memory and disk from the architecture alone, time from a few steps of it."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
+import numpy as np
 
 from luthier.models import LocalModel
-from luthier.train._course import Course
-from luthier.train._loss import batch_losses
+from luthier.train._memory import SHAPE_BYTES, Disk, Memory, predict_disk
 from luthier.train._model import Trainee, load_body
-from luthier.train._recipe import Recipe
-from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
-from luthier.train._setting import Setting, find_setting
+from luthier.train._predict import NOTHING, SAMPLED, Asked, Job, Prediction, predict
+from luthier.train._room import free_disk, memory_limit
+from luthier.train._setting import Setting
+from luthier.train._trial import Trial, line, seconds_to_write
 
-OPTIMIZER_BYTES = 12  # a trained weight: gradient and two moments in fp32
+SAVE_SECONDS = 60.0  # between two checkpoints (see `fine_tune`)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What training takes, without its evaluations: `evaluations` of them, if it does not stop early.
+    """What training takes, if it does not stop early.
 
-    `tokens` will be run for `row_tokens` of the rows, in `steps` optimizer steps. `seconds` is for all of `epochs`
-    without an early stop. `bytes` is the peak memory of the training copy: weights, optimizer and activations.
+    `tokens` will be run for `row_tokens` of the rows, in `steps` optimizer steps with `evaluations` development scores.
+    `parts` are seconds: loading, steps, scores, checkpoints; None where the weights are not here or do not fit. `limit`
+    and `free_disk` are the bytes that there are. `answer_seconds` are for a token's worth of answering.
     """
 
     tokens: int
     row_tokens: int
     steps: int
     evaluations: int
-    seconds: float
-    bytes: int
+    parts: Mapping[str, float] | None
+    memory: Memory
+    disk: Disk
+    limit: int
+    free_disk: int
     setting: Setting
+    answer_seconds: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """All of it."""
+        return None if self.parts is None else sum(self.parts.values())
+
+    @property
+    def bytes(self) -> int:
+        """Peak memory."""
+        return self.memory.peak
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the limit."""
+        return self.memory.peak <= self.limit
 
 
 def estimate(
-    base: LocalModel, rows: Sequence[TrainingRow], recipe: Recipe, *, replay: Sequence[TrainingRow] = ()
+    job: Job,
+    *,
+    asked: Asked = NOTHING,
+    place: Path = Path(),
+    model_bytes: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Estimate:
-    """Tokens, time and memory of a run, from the rows and one timed micro-batch.
+    """Tokens, memory, disk and time of a run.
+
+    Args:
+        job: what would be trained. Of an outline, and of a base in 4 bits, the time stays unknown.
+        asked: what each development score would ask.
+        place: where the run would write.
+        model_bytes: bytes of the base that are still to be written to its cache.
+        clock: gives seconds.
 
     Raises:
-        TeachesNothingError, TrainingError: as `fine_tune` before its first step.
+        TrainingError: as `fine_tune` before its first step.
     """
-    base = base.with_tokens(recipe.added_tokens) if recipe.added_tokens else base
-    encoded = encode_rows(base, rows, recipe.max_length)
-    again, _ = replay_rows(base, replay, recipe.max_length)
-    course = Course(encoded, again, recipe)
-    setting = find_setting(base, encoded, recipe, lambda dtype: load_body(base, dtype, recipe.method))
-    trainee = Trainee(load_body(base, setting.dtype, recipe.method), recipe, base.added.ids)
-    largest = _largest(course, setting)
-    _run(base, trainee, setting, largest)  # the first pass pays for allocations and kernels
-    seconds, activations, run = _run(base, trainee, setting, largest)
-    tokens = course.tokens(setting.packing)
+    base = job.base
+    began = clock()
+    setting = job.setting()
+    limit = memory_limit(job.device)
+    predicted = predict(job, setting, asked, limit)
+    setting = predicted.setting
+    memory, parts, speed = predicted.memory(1.0), None, None
+    found = clock() - began
+    if isinstance(base, LocalModel) and memory.peak <= limit and not job.four_bits:
+        factor, parts, speed = _calibrate(predicted, base, place, clock)
+        parts["loading"] += found  # training looks at the setting and at the memory as well
+        memory = predicted.memory(factor)
     return Estimate(
-        tokens=tokens,
-        row_tokens=course.row_tokens(),
-        steps=course.steps,
-        evaluations=sum(recipe.is_scored(step, course.steps) for step in range(1, course.steps + 1)),
-        seconds=tokens * seconds / run,
-        bytes=_fixed_bytes(trainee) + activations,
+        tokens=job.course.tokens(setting.packing),
+        row_tokens=job.course.row_tokens(),
+        steps=job.course.steps,
+        evaluations=job.evaluations,
+        parts=parts,
+        memory=memory,
+        disk=predict_disk(predicted.footprint, job.recipe, model_bytes),
+        limit=limit,
+        free_disk=free_disk(place),
         setting=setting,
+        answer_seconds=speed,
     )
 
 
-def _largest(course: Course, setting: Setting) -> list[EncodedRow]:
-    """The largest micro-batch of the first steps: what memory must hold."""
-    parts = [part for step in range(min(course.steps, 5)) for part in course.micro_batches(step, setting.packing)]
-    return max(parts, key=lambda part: sum(len(row.ids) for row in part))
+def _calibrate(
+    predicted: Prediction, base: LocalModel, place: Path, clock: Callable[[], float]
+) -> tuple[float, dict[str, float], float | None]:
+    """Measured over simulated activations, seconds by part, and seconds for a token's worth of answering."""
+    job = predicted.job
+    works = [predicted.work(part) for part in predicted.parts]
+    began = clock()
+    body = load_body(base, predicted.setting.dtype)
+    load = clock() - began
+    trainee = Trainee(body, job.recipe, base.added.ids)
+    if predicted.setting.recompute:
+        trainee.keep_only_layer_inputs()
+    trial = Trial(base, trainee, job.recipe, predicted.setting, clock)
+    load_all = clock() - began
+    order = np.argsort(works)
+    chosen = [predicted.parts[order[math.floor(share * (len(order) - 1))]] for share in (0.5, 0.95)]
+    with trial.resting.resting():
+        trial.micro_step(chosen[0])  # the first pass pays for allocations and kernels
+        trial.update()
+        steps = [trial.micro_step(part) for part in (*chosen, predicted.largest)]
+        updates = sorted(trial.update() for _ in range(3))
+        before, answer = trial.score(predicted.asked.requests) if predicted.asked.requests else (0.0, None)
+    fixed, a_token = line([predicted.work(part) for part in (*chosen, predicted.largest)], [s.seconds for s in steps])
+    sampled = min(SAMPLED, job.course.steps)
+    in_steps = (fixed * len(works) + a_token * sum(works)) / sampled + updates[1]
+    a_byte = seconds_to_write(place, clock)
+    seconds = {"loading": load + load_all, "steps": job.course.steps * in_steps}
+    seconds["scores"] = job.evaluations * (before + (answer or 0.0) * predicted.answers.work)
+    disk = predict_disk(predicted.footprint, job.recipe, 0)
+    saves = job.evaluations + int((seconds["steps"] + seconds["scores"]) / SAVE_SECONDS)
+    seconds["checkpoints"] = a_byte * (saves * disk.checkpoint + disk.result)
+    return _factor(predicted, steps[-1].bytes), seconds, answer
 
 
-def _run(base: LocalModel, trainee: Trainee, setting: Setting, rows: Sequence[EncodedRow]) -> tuple[float, int, int]:
-    """Seconds of one forward and backward pass, bytes that it keeps for the backward pass, and tokens that it runs."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    began = time.perf_counter()
-    batch = setting.batch(rows, trainee.device)
-    reference = setting.reference(trainee, base, rows)
-    with setting.attention(trainee.body), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        learned, held = batch_losses(trainee.module, batch, reference)
-    (learned + held).backward()  # type: ignore[no-untyped-call]  # torch's stubs
-    trainee.collect_gradients()
-    if trainee.device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    weights = {parameter.untyped_storage().data_ptr() for parameter in trainee.module.parameters()}
-    return seconds, sum(size for place, size in kept.items() if place not in weights), batch.tokens
-
-
-def _fixed_bytes(trainee: Trainee) -> int:
-    working = list(trainee.module.parameters())
-    masters = list(trainee.masters.values())
-    weights: dict[int, int] = {
-        id(p): p.numel() * p.element_size() for p in (*working, *masters)
-    }  # a master may be a working weight
-    return sum(weights.values()) + OPTIMIZER_BYTES * sum(m.numel() for m in masters)
+def _factor(predicted: Prediction, measured: int | None) -> float:
+    footprint = predicted.footprint
+    if measured is None or footprint.activations == 0:
+        return 1.0
+    kernels = SHAPE_BYTES if predicted.ground.kernels else 0
+    return min(max((measured - footprint.logits - kernels) / footprint.activations, 0.8), 1.25)

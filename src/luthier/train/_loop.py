@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
 from luthier.train._kept import KeptRows
 from luthier.train._loss import batch_losses
-from luthier.train._model import Trainee, load_body
+from luthier.train._model import Trainee
+from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
+from luthier.train._remedies import fitting
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._resume import finished_run, load_together
 from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length, rows_hash
-from luthier.train._setting import Setting, find_setting
+from luthier.train._setting import Setting
 from luthier.train._shard import make_trainee, resting_base
 from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
@@ -100,9 +102,9 @@ def fine_tune(
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the loss is zero at once, loss or gradient are not finite or exploded, or a step does not fit
-            into memory (the rows are named); `out` holds another run, or only damaged checkpoints; the tracker cannot
-            be used.
+        TrainingError: the machine's memory cannot hold it (what to change is said); the loss is zero at once, loss or
+            gradient are not finite or exploded, or a step does not fit into memory (the rows are named); `out` holds
+            another run, or only damaged checkpoints; the tracker cannot be used.
         DiskFullError, StoreError: `out` cannot be written.
     """
     require_tracker(track.library if track else None)
@@ -118,7 +120,8 @@ def fine_tune(
     checkpoint = load_together(out, inputs, group)
     if group.first:
         kept.keep()
-    setting = checkpoint.setting if checkpoint else _setting(base, encoded, recipe, group)
+    job = Job(base, recipe, tuple(encoded), tuple(held))
+    setting = checkpoint.setting if checkpoint else _setting(job, out, group)
     trainee = make_trainee(base, recipe, setting.dtype, group, shard)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
@@ -384,13 +387,12 @@ class _Run:
             self._told_at = time.monotonic()
 
 
-def _setting(base: LocalModel, rows: Sequence[EncodedRow], recipe: Recipe, group: Group) -> Setting:
-    """What the first process's machine allows."""
+def _setting(job: Job, out: Path, group: Group) -> Setting:
+    """What the first process's machine allows. Several processes may share the weights out: memory is not judged."""
     found = ""
     if group.first:
-        found = json.dumps(
-            find_setting(base, rows, recipe, lambda dtype: load_body(base, dtype, recipe.method)).as_dict()
-        )
+        recompute = fitting(job, None, out) if group.size == 1 else False
+        found = json.dumps(replace(job.setting(), recompute=recompute).as_dict())
     return Setting(**json.loads(group.text_of_first(found)))
 
 

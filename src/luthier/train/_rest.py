@@ -75,12 +75,17 @@ class RestingBase:
             weight.data = source().to(weight.device, weight.dtype, copy=True)
 
     def _give_back(self) -> None:
-        """Free memory back to the system, where the C library (glibc) would keep what lies between what is in use."""
         gc.collect()  # models that were tried out and refer to themselves
-        if self._sources and sys.platform.startswith("linux"):
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+        if self._sources:
+            give_back()
+
+
+def give_back() -> None:
+    """Free memory back to the system, where the C library (glibc) would keep what lies between what is in use."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _stored(folder: Path) -> dict[str, Callable[[], Tensor]]:

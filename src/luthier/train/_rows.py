@@ -11,7 +11,7 @@ from luthier.errors import ModelError, Problem, TeachesNothingError
 from luthier.models import render_example
 
 if TYPE_CHECKING:
-    from luthier.models import LocalModel
+    from luthier.models import LocalModel, Outline
 
 SHORTEST_PLAIN = 8  # tokens; the first ones of a text are hardly predictable and say little
 
@@ -45,7 +45,7 @@ class EncodedRow:
         return len(self.ids) - self.start
 
 
-def encode_rows(model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None) -> list[EncodedRow]:
+def encode_rows(model: LocalModel | Outline, rows: Sequence[TrainingRow], max_length: int | None) -> list[EncodedRow]:
     """Render and tokenise every row.
 
     Args:
@@ -69,13 +69,15 @@ def encode_rows(model: LocalModel, rows: Sequence[TrainingRow], max_length: int 
     return encoded
 
 
-def check_rows(model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None = None) -> list[Problem]:
+def check_rows(
+    model: LocalModel | Outline, rows: Sequence[TrainingRow], max_length: int | None = None
+) -> list[Problem]:
     """What is wrong with rows, without training: one problem per row that would teach nothing or the wrong thing."""
     return sort_rows(model, rows, max_length)[1]
 
 
 def sort_rows(
-    model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None
+    model: LocalModel | Outline, rows: Sequence[TrainingRow], max_length: int | None
 ) -> tuple[list[EncodedRow], list[Problem]]:
     """Rows that can be trained on, as tokens, and the problems of those that cannot."""
     special = special_tokens(model.tokenizer)
@@ -92,7 +94,7 @@ def sort_rows(
 
 
 def replay_rows(
-    model: LocalModel, rows: Sequence[TrainingRow], max_length: int | None
+    model: LocalModel | Outline, rows: Sequence[TrainingRow], max_length: int | None
 ) -> tuple[list[EncodedRow], list[Problem]]:
     """Texts on which a trained model shall stay the base: each conversation, and each answer as plain text.
 

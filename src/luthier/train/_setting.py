@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from luthier.errors import Problem, TrainingError
-from luthier.models import LocalModel
+from luthier.models import LocalModel, without_weights
 from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
 from luthier.train._loss import MicroBatch, flat_batch, held_logits, label_likelihoods, padded_batch, tree_batch
 from luthier.train._model import Trainee
@@ -99,6 +99,21 @@ def find_setting(
     return Setting(precision, precision_reason, packing, packing_reason)
 
 
+def assumed_setting(config: Any, device: torch.device, recipe: Recipe) -> Setting:
+    """What `find_setting` would most likely find for a base whose weights are not here."""
+    reason = why_no_tree(without_weights(config))
+    packing: Packing = "tree" if reason is None else "padded"
+    half = device.type != "cpu" or (recipe.method != "full" and multiplies_bf16())
+    why = "assumed from the architecture: the weights are not here"
+    return Setting("bfloat16" if half else "float32", why, packing, reason or why)
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor multiplies bf16 faster than fp32."""
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def _packing(model: PreTrainedModel, sample: list[EncodedRow], wanted: torch.Tensor) -> tuple[Packing, str]:
     """The most saving packing that gives the likelihoods which padded rows give, and why none saves more."""
     reasons: list[str] = []
@@ -157,8 +172,7 @@ def _precision(
         return own, f"{said}the precision of the base on {model.device.type}"
     if recipe.method == "full":
         return own, "all weights are trained, in full precision"
-    features = torch.cpu.get_capabilities()
-    if not any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+    if not multiplies_bf16():
         return own, f"{said}this processor does not multiply bf16"
     change = _change(label_likelihoods(load(torch.bfloat16), padded_batch(sample, model.device)), wanted)
     if not change <= LOSS_TOLERANCE:
