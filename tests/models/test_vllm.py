@@ -62,7 +62,7 @@ def vllm(monkeypatch, tiny_model_folder):
             return types.SimpleNamespace(outputs=[said], num_cached_tokens=3)
 
     parts = {
-        "vllm": {"LLM": LLM, "SamplingParams": Params},
+        "vllm": {"LLM": LLM, "SamplingParams": Params, "__version__": "0.14.0"},
         "vllm.inputs": {"TokensPrompt": dict},
         "vllm.lora": {},
         "vllm.lora.request": {"LoRARequest": LoRARequest},
@@ -110,8 +110,14 @@ def test_it_is_chosen_where_cuda_and_vllm_are_there(vllm, monkeypatch, tiny_mode
     monkeypatch.setattr(vllm_module, "vllm_is_there", lambda: True)
     found = load_model(str(tiny_model_folder))
     assert isinstance(found, VllmModel) and isinstance(found, LocalModel)
-    assert found.identity == LocalModel.wrap(found.module, found.tokenizer, name="", identity=found.identity).identity
-    assert not vllm.loads  # it starts with the first request
+    assert len(vllm.loads) == 1 and found.base_identity == load_model_without(monkeypatch, tiny_model_folder).identity
+    assert found.identity != found.base_identity  # what it says is kept apart from what transformers says
+
+
+def load_model_without(monkeypatch, folder):
+    """The same model, answered by transformers."""
+    monkeypatch.setattr(vllm_module, "vllm_is_there", lambda: False)
+    return load_model(str(folder))
 
 
 def test_it_says_what_transformers_says_and_what_it_took(model, vllm, ask, tiny_model_folder):
@@ -148,24 +154,23 @@ def test_many_requests_are_handed_over_in_parts(model, vllm, ask, monkeypatch):
     assert [len(prompts) for prompts, _, _ in vllm.calls[-3:]] == [2, 2, 1]
 
 
-def test_an_engine_that_says_something_else_is_not_used(model, vllm, ask, caplog, monkeypatch, tiny_model_folder):
+def test_an_engine_that_says_something_else_is_not_used(vllm, caplog, monkeypatch, tiny_model_folder):
     monkeypatch.setattr(vllm.llm, "wrong", True)
-    requests = ask(3, 4)
+    plain = load_model(str(tiny_model_folder))
     with caplog.at_level(logging.WARNING):
-        texts = [answer.text for _, answer in sorted(model.answer(requests))]
-        list(model.answer(requests))
-    assert texts == [answer.text for _, answer in sorted(load_model(str(tiny_model_folder)).answer(requests))]
+        assert VllmModel.over(plain) is plain
     assert caplog.text.count("differently, by more than a tie") == 1  # said once
     assert "4 of 4 sample requests" in caplog.text and "transformers answers instead" in caplog.text
 
 
-def test_an_engine_that_does_not_start_is_not_used(model, vllm, ask, caplog, monkeypatch):
+def test_an_engine_that_does_not_start_is_not_used(vllm, caplog, monkeypatch, tiny_model_folder):
     def refuse(self, **given):
         raise ValueError("no memory for the cache\nand more lines")
 
     monkeypatch.setattr(vllm.llm, "__init__", refuse)
+    plain = load_model(str(tiny_model_folder))
     with caplog.at_level(logging.WARNING):
-        assert len(list(model.answer(ask(2, 2)))) == 2
+        assert VllmModel.over(plain) is plain
     assert "(no memory for the cache); transformers answers instead" in caplog.text
 
 

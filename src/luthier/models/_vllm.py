@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from luthier.data import Message
+from luthier.data import Message, content_hash
 from luthier.models._base import Answer, Constraint, Request
 from luthier.models._constrain import JSON_STYLE
 from luthier.models._identity import ADAPTER_CONFIG
@@ -47,27 +47,36 @@ def vllm_is_there() -> bool:
 class VllmModel(LocalModel):
     """A local model whose answers vLLM gives; log-probabilities and training stay with transformers.
 
-    The engine starts with the first request. It then answers a sample that transformers answers as well; where they
-    differ by more than a tie, or vLLM cannot load the model, that is logged and transformers answers.
+    Its identity names the engine: in half precision two engines round differently, and what was measured is what is
+    served.
     """
 
     _engine_of_vllm: _Engine | None = None
     _lora: Any = None
 
     @classmethod
-    def over(cls, model: LocalModel) -> VllmModel:
-        """The same model, answered by vLLM. It must have been loaded from a folder."""
-        found = cls._like(model)
-        found._engine_of_vllm = _Engine(model)
+    def over(cls, model: LocalModel) -> LocalModel:
+        """The same model, answered by vLLM. It must have been loaded from a folder.
+
+        The engine starts, and answers a sample that transformers answers as well. Where they differ by more than a tie,
+        or vLLM cannot load the model, that is logged and the model stays as it is.
+        """
+        engine = _Engine(model)
+        if not engine.works:
+            return model
+        from vllm import __version__
+
+        found = cls._like(model, content_hash({"model": model.identity, "engine": "vllm", "version": __version__}))
+        found._engine_of_vllm = engine
         return found
 
     @classmethod
-    def _like(cls, model: LocalModel) -> VllmModel:
+    def _like(cls, model: LocalModel, identity: str) -> VllmModel:
         return cls(
             model.module,
             model.tokenizer,
             name=model.name,
-            identity=model.identity,
+            identity=identity,
             base_identity=model.base_identity,
             folder=model.folder,
             adapter=model.adapter,
@@ -81,7 +90,7 @@ class VllmModel(LocalModel):
         left_out = [name for name in _NOT_BY_VLLM if config.get(name)]
         if scale != 1.0 or left_out or config.get("r", 0) > _LORA_RANK or config.get("bias", "none") != "none":
             return model
-        found = self._like(model)
+        found = self._like(model, model.identity)
         found._engine_of_vllm = self._engine_of_vllm
         found._lora = None if self._engine_of_vllm is None else self._engine_of_vllm.lora(folder)
         return found
@@ -90,7 +99,7 @@ class VllmModel(LocalModel):
         """As `LocalModel.answer`; `seconds` is an equal share of the wall time of what was asked together."""
         jobs = self._jobs(requests)
         engine = self._engine_of_vllm
-        if engine is None or not engine.works:
+        if engine is None:
             yield from super().answer(requests)
             return
         for start in range(0, len(jobs), _AT_ONCE):
@@ -116,7 +125,7 @@ class VllmModel(LocalModel):
 
 @dataclass
 class _Engine:
-    """One `vllm.LLM`, shared by a base and its adapters; started when it is first asked."""
+    """One `vllm.LLM`, shared by a base and its adapters."""
 
     model: LocalModel
 
