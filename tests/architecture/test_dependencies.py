@@ -11,15 +11,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL = {"wordllama"}  # looked for, and asked for by name where it is missing
+# Looked for, and asked for by name where they are missing.
+OPTIONAL = {"bitsandbytes", "mlflow", "tensorboard", "trackio", "vllm", "wandb", "wordllama"}
 NAMES = {  # modules whose distribution has another name
     "Stemmer": "pystemmer",
     "bs4": "beautifulsoup4",
     "markdown_it": "markdown-it-py",
-    "markupsafe": "jinja2",  # this and the next three are part of the interface of another
+    "markupsafe": "jinja2",  # this, the next three and tokenizers are part of the interface of another
     "pydantic_core": "pydantic",
     "referencing": "jsonschema",
     "starlette": "fastapi",
+    "tokenizers": "transformers",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }

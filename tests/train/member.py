@@ -48,8 +48,8 @@ def setting(*given):
     return replace(found(*given), recompute=recompute)  # noqa: F821
 
 
-found = loop.find_setting
-loop.find_setting = setting
+found = loop.setting_for
+loop.setting_for = setting
 loop._Run._step = counted
 score = runpy.run_path(conftest)["likelihood_of"](rows)  # noqa: F821
 base = load_folder(folder, name="tiny")  # noqa: F821

@@ -125,8 +125,8 @@ def test_layers_that_are_computed_again_give_the_same(recipe, base, rows, score,
     result = fine_tune(base, rows, recipe, tmp_path / "out", score=score, replay=REPLAY)
     assert result.setting.recompute
     assert_equal_within_rounding(result, alone)
-    found = _loop.find_setting
-    monkeypatch.setattr(_loop, "find_setting", lambda *given: replace(found(*given), recompute=True))
+    found = _loop.setting_for
+    monkeypatch.setattr(_loop, "setting_for", lambda *given: replace(found(*given), recompute=True))
     again = fine_tune(base, rows, recipe, tmp_path / "again", score=score, replay=REPLAY)
     assert_equal_within_rounding(again, alone)
 

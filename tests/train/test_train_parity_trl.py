@@ -116,7 +116,7 @@ def vector(optimizer, of):
 
 def ours(base, rows, recipe, packing, out, monkeypatch):
     """A run of ours."""
-    monkeypatch.setattr("luthier.train._loop.find_setting", lambda *_: Setting("float32", "", packing, ""))
+    monkeypatch.setattr("luthier.train._loop.setting_for", lambda *_: Setting("float32", "", packing, ""))
     with Kept() as kept:
         result = fine_tune(base, rows, recipe, out, score=lambda model: 0.0)
     assert result.setting.packing == packing

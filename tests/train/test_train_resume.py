@@ -15,9 +15,9 @@ import torch
 from luthier.errors import TrainingError
 from luthier.store import hash_folder, read_json, write_json
 from luthier.train import fine_tune
+from luthier.train._begin import ENGINE_VERSION
 from luthier.train._checkpoint import FOLDER
 from luthier.train._interrupt import Interruption
-from luthier.train._loop import ENGINE_VERSION
 from luthier.train._resume import load_checkpoint
 
 HERE = Path(__file__).parent
@@ -196,7 +196,7 @@ def test_what_an_older_engine_began_is_refused(base, rows, recipe, score, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("luthier.train._loop.ENGINE_VERSION", ENGINE_VERSION - 1)
+        patch.setattr("luthier.train._begin.ENGINE_VERSION", ENGINE_VERSION - 1)
         with pytest.raises(KeyboardInterrupt):
             fine_tune(base, rows, recipe, out, score=score, progress=interrupt)
     saved = hash_folder(out)

@@ -7,13 +7,12 @@ only random numbers (LoRA's first weights) come from the seed.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel
 from luthier.errors import StoreError, TrainingError
 from luthier.models import LocalModel
 from luthier.store import hash_folder, new_folder, write_json
+from luthier.train._begin import inputs_of, optimizer_of, setting_for
 from luthier.train._checkpoint import (
     BEFORE,
     BEST,
@@ -44,15 +44,13 @@ from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee
 from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
-from luthier.train._remedies import fitting
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._resume import finished_run, load_together
-from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length, rows_hash
+from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length
 from luthier.train._setting import Setting
 from luthier.train._shard import make_trainee, resting_base
 from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
-ENGINE_VERSION = 4  # raise it when the same inputs give other weights
 CANDIDATES, RESCUED = "candidates", "best-so-far"
 LIVE, LIVE_SECONDS = "progress.json", 2.0  # what a running run tells any process, and how often
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")  # that decide what comes out
@@ -102,9 +100,8 @@ def fine_tune(
 
     Raises:
         TeachesNothingError: rows without label tokens, without an end, or too long; every one is named.
-        TrainingError: the machine's memory cannot hold it (what to change is said); the loss is zero at once, loss or
-            gradient are not finite or exploded, or a step does not fit into memory (the rows are named); `out` holds
-            another run, or only damaged checkpoints; the tracker cannot be used.
+        TrainingError: memory cannot hold it; the loss is zero at once, or loss or gradient are not finite or exploded
+            (the rows are named); `out` holds another run, or only damaged checkpoints; the tracker cannot be used.
         DiskFullError, StoreError: `out` cannot be written.
     """
     require_tracker(track.library if track else None)
@@ -112,7 +109,7 @@ def fine_tune(
     kept = KeptRows(base, rows, recipe.max_length, out)
     encoded = kept.encoded
     held, left_out = replay_rows(base, replay, recipe.max_length)
-    inputs = _inputs(base, encoded, held, recipe)
+    inputs = inputs_of(base, encoded, held, recipe)
     finished = finished_run(out, inputs)
     if finished is not None:
         return finished
@@ -121,7 +118,7 @@ def fine_tune(
     if group.first:
         kept.keep()
     job = Job(base, recipe, tuple(encoded), tuple(held))
-    setting = checkpoint.setting if checkpoint else _setting(job, out, group)
+    setting = checkpoint.setting if checkpoint else setting_for(job, out, group)
     trainee = make_trainee(base, recipe, setting.dtype, group, shard)
     if setting.recompute:
         trainee.keep_only_layer_inputs()
@@ -170,7 +167,7 @@ class _Run:
     ) -> None:
         self.base, self.course, self.recipe, self.setting = base, course, recipe, setting
         self.trainee, self.out, self.inputs, self.hooks, self.group = trainee, out, inputs, hooks, group
-        self.optimizer = _optimizer(trainee, recipe)
+        self.optimizer = optimizer_of(trainee, recipe)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
         self.resting = resting_base(base, trainee)
@@ -385,32 +382,3 @@ class _Run:
             self.out.mkdir(parents=True, exist_ok=True)
             write_json(self.out / LIVE, asdict(now))
             self._told_at = time.monotonic()
-
-
-def _setting(job: Job, out: Path, group: Group) -> Setting:
-    """What the first process's machine allows. Several processes may share the weights out: memory is not judged."""
-    found = ""
-    if group.first:
-        recompute = fitting(job, None, out) if group.size == 1 else False
-        found = json.dumps(replace(job.setting(), recompute=recompute).as_dict())
-    return Setting(**json.loads(group.text_of_first(found)))
-
-
-def _optimizer(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW on the masters; norms and biases do not decay."""
-    masters = list(trainee.masters.values())
-    groups = [
-        {"params": [m for m in masters if m.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [m for m in masters if m.ndim < 2], "weight_decay": 0.0},
-    ]
-    betas = (recipe.beta1, recipe.beta2)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate, betas=betas, fused=True)
-
-
-def _inputs(
-    base: LocalModel, rows: Sequence[EncodedRow], replay: Sequence[EncodedRow], recipe: Recipe
-) -> dict[str, Any]:
-    """What the result is a function of, by names that a user can act on."""
-    settings = {f"recipe.{name}": value for name, value in recipe.as_dict().items()}
-    hashes = {"base": base.identity, "rows": rows_hash(rows), "replay": rows_hash(replay)}
-    return hashes | settings | {"engine": ENGINE_VERSION}

@@ -71,7 +71,7 @@ def load_body(
         body.to(device or base.device)  # type: ignore[arg-type]  # its stubs know strings only
     if base.added.texts:
         add_rows(body, base.added)
-    body.eval()  # type: ignore[no-untyped-call]
+    body.eval()  # type: ignore[no-untyped-call]  # transformers leaves it without types
     return body
 
 
@@ -314,7 +314,7 @@ def _linear_names(body: PreTrainedModel) -> list[str]:
     from transformers.pytorch_utils import Conv1D
 
     linear = {name for name, layer in body.named_modules() if isinstance(layer, (torch.nn.Linear, Conv1D))}
-    output = body.get_output_embeddings()  # type: ignore[no-untyped-call]
+    output = body.get_output_embeddings()  # type: ignore[no-untyped-call]  # as before
     head = {name for name, layer in body.named_modules() if layer is output}
     return sorted({name.rpartition(".")[2] for name in linear - head})
 

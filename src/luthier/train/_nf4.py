@@ -20,7 +20,7 @@ from luthier.train._lora import LowRank
 
 def four_bits(dtype: torch.dtype) -> Any:
     """How transformers loads a model in NF4 that multiplies in `dtype`."""
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # it has no types
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -55,7 +55,8 @@ class FusedLinear4bit(AdaptedLinear4bit):
         base: Any = self.get_base_layer()
         unpack = partial(dequantize_4bit, quant_state=base.weight.quant_state)
         weights = (base.weight.data, base.bias, self.lora_A[name].weight, self.lora_B[name].weight)
-        fused: Tensor = LowRank.apply(x, *weights, self.scaling[name], unpack)  # type: ignore[no-untyped-call]
+        scale = self.scaling[name]
+        fused: Tensor = LowRank.apply(x, *weights, scale, unpack)  # type: ignore[no-untyped-call]  # torch's stubs
         return fused
 
 

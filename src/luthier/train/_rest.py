@@ -93,7 +93,8 @@ def _stored(folder: Path) -> dict[str, Callable[[], Tensor]]:
     found: dict[str, Callable[[], Tensor]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= {name: partial(_read, path, path.stat().st_mtime_ns, name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()  # it cannot be iterated itself
+            found |= {name: partial(_read, path, path.stat().st_mtime_ns, name) for name in names}
     return found
 
 

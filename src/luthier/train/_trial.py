@@ -14,8 +14,8 @@ import torch
 
 from luthier.models import LocalModel, Request, forecast_answers, render_prompt
 from luthier.store import new_folder
+from luthier.train._begin import optimizer_of
 from luthier.train._files import write_tensors
-from luthier.train._loop import _optimizer
 from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
@@ -52,7 +52,7 @@ class Trial:
 
     def __init__(self, base: LocalModel, trainee: Trainee, recipe: Recipe, setting: Setting, clock: Clock) -> None:
         self.base, self.trainee, self.recipe, self.setting, self.clock = base, trainee, recipe, setting, clock
-        self.optimizer = _optimizer(trainee, recipe)
+        self.optimizer = optimizer_of(trainee, recipe)
         self.resting = RestingBase(base.module, trainee.body)
 
     def micro_step(self, rows: Sequence[EncodedRow]) -> MicroStep:
