@@ -7,7 +7,6 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -202,7 +201,7 @@ def test_who_waits_for_a_process_that_has_ended_is_told_so():
 
 def test_four_bits_cannot_be_sharded(base):
     with pytest.raises(TrainingError, match="cannot be sharded"):
-        _shard.make_trainee(base, SimpleNamespace(method="qlora"), torch.float32, Group(0, 2), shard=True)
+        _shard.make_trainee(base, replace(RECIPE, method="qlora"), torch.float32, Group(0, 2), shard=True)
 
 
 def test_one_process_cannot_shard(base, rows, score, tmp_path):
