@@ -94,6 +94,7 @@ class Group:
         return bytes(message.tolist()).decode()
 
 
+GONE = ("closed by peer", "reset by peer", "Broken pipe")  # gloo has no error of its own
 PATIENCE = timedelta(days=1)  # the others wait while the first process loads, asks or scores
 
 
@@ -114,7 +115,7 @@ def launched_group() -> Iterator[Group]:
     try:
         yield current_group()
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "closed by peer" not in str(error):  # gloo has no error of its own
+        if not isinstance(error, dist.DistError) and not any(words in str(error) for words in GONE):
             raise
         raise TrainingError(
             "another process that trains along has ended",
