@@ -7,19 +7,22 @@ rest at a random moment after a checkpoint began to be written. A checkpoint is 
 many kills there were, how many of them left a half-written checkpoint behind, and how many runs ended with the bytes
 of the undisturbed one. A step or a few are done in a life, so that a run is killed about ten times.
 
-With `--small-disk`, a folder on a file system with little room (`mount -t tmpfs -o size=100m tmpfs FOLDER`), a run is
-then let fill the disk; printed is what it says, and that it ends with the same bytes once there is room.
+With `--small-disk`, a folder on a file system with little room (`mount -t tmpfs -o size=200m tmpfs FOLDER`), a run then
+finds the disk filled by something else after its first checkpoint; printed is what it says, what is left, and that it
+ends with the same bytes once there is room.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -125,16 +128,26 @@ def kill_again_and_again(place: Path, rows: list[dict], wanted: str, arguments: 
         )
 
 
-def fill_a_disk(small: Path, place: Path, rows: list[dict], wanted: str) -> None:
-    """A run where there is no room, and its end where there is."""
-    out = small / "out"
+def fill_a_disk(small: Path, rows: list[dict], wanted: str) -> None:
+    """A run whose disk something else fills once its first checkpoint is written, and its end where there is room."""
+    out, ballast = small / "out", small / "ballast"
     shutil.rmtree(out, ignore_errors=True)
+
+    def fill() -> None:
+        while not (out / "checkpoint").is_dir():
+            time.sleep(0.1)
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(2**16))
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
     life = live(out, rows)
     print(f"a full disk: {life.error or life.found}")
     print(f"kept: {', '.join(sorted(path.name for path in out.iterdir()))}")
-    roomy = place / "roomy"
-    shutil.copytree(out, roomy)
-    life = live(roomy, rows)
+    filling.join()
+    ballast.unlink()
+    life = live(out, rows)
     print(f"with room: {'the same bytes' if life.found == wanted else life.error or 'other bytes'}")
 
 
@@ -162,7 +175,7 @@ def main() -> None:
         print(f"undisturbed: {time.monotonic() - began:.0f} s", flush=True)
         kill_again_and_again(place, rows, straight.found, arguments)
         if arguments.small_disk:
-            fill_a_disk(arguments.small_disk, place, rows, straight.found)
+            fill_a_disk(arguments.small_disk, rows, straight.found)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from luthier.train import _setting as setting_module
 from luthier.train._lora import fuse, fused_layers
 from luthier.train._model import Trainee, load_body
 from luthier.train._nf4 import FUSED
+from luthier.train._predict import Job
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10], [9, 8, 7, 6, 5, 4]])
 
@@ -177,8 +178,9 @@ def test_no_pass_rewrites_the_weights(base, recipe):
 
 
 def test_it_can_be_estimated(base, rows, recipe):
-    found = estimate(base, rows, recipe)
-    assert found.bytes < estimate(base, rows, replace(recipe, method="lora", variant="dora")).bytes
+    four, whole = (estimate(Job.of(base, rows, replace(recipe, method=name), ())) for name in ("qlora", "lora"))
+    assert four.memory.phases["steps"]["weights"] < whole.memory.phases["steps"]["weights"]
+    assert four.seconds is None and whole.seconds > 0  # its time is not known before
 
 
 def test_without_bitsandbytes(base, rows, recipe, score, tmp_path, monkeypatch):

@@ -42,10 +42,11 @@ def writing(path: Path) -> Iterator[None]:
 
 def disk_full(path: Path) -> DiskFullError:
     """The error for a disk without room, naming what could not be written."""
+    lasting = next(parent for parent in path.parents if not parent.name.endswith(UNFINISHED))
     return DiskFullError(
         f"no room is left on the disk to write {path}",
         why="nothing was written; what was there before is untouched",
-        fix=f"free some space (df -h {path.parent}) and run the same command again: it continues where it stopped",
+        fix=f"free some space (df -h {lasting}) and run the same command again: it continues where it stopped",
     )
 
 

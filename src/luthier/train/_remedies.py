@@ -74,7 +74,8 @@ def fitting(job: Job, setting: Setting | None, out: Path) -> bool:
         raise DiskFullError(
             f"training writes about {_gb(disk.peak)} to {out}, and {_gb(free)} are free there",
             why=f"checkpoints of {_gb(disk.checkpoint)} each are kept while it runs; nothing was written yet",
-            fix="free some space (df -h), or train: {method: lora} in luthier.yaml, which writes far less",
+            fix="free some space (df -h)"
+            + (", or train: {method: lora} in luthier.yaml, which writes far less" * (job.recipe.method == "full")),
         )
     return predicted.setting.recompute
 
