@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from luthier.train._course import Course
 from luthier.train._memory import Ground, Memory, ground_of, predict_memory
 from luthier.train._model import load_body
 from luthier.train._recipe import Recipe
+from luthier.train._rest import give_back
 from luthier.train._room import resident
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
 from luthier.train._setting import Setting, assumed_setting, find_setting
@@ -129,6 +131,9 @@ class Prediction:
             self.footprint = replace(self.footprint, weights=self.footprint.weights - round(saved))
         held = sum(p.nbytes for p in job.base.module.parameters()) if isinstance(job.base, LocalModel) else 0
         on_host = job.device.type == "cpu"
+        if on_host:
+            gc.collect()
+            give_back()  # what another prediction has tried out is not part of what this run begins with
         runtime = max(0, resident() - held) if on_host else torch.cuda.memory_reserved(job.device) - held
         ground = ground_of(job.config, job.device, runtime, self._shapes())
         # On a processor the base is emptied while a smaller copy of it trains (`_rest`).
