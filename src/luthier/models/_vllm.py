@@ -36,6 +36,8 @@ _LORA_RANK = 64  # vLLM reserves room for this rank; an adapter of a higher one 
 _NOT_BY_VLLM = ("use_dora", "modules_to_save", "trainable_token_indices", "rank_pattern", "alpha_pattern")
 _SAMPLE = ("Say hello.", "What is the capital of France?", "Count from one to ten.", "Name three colours.")
 _SAMPLE_TOKENS = 16
+# How a model that vLLM does not take, too little memory, or a vLLM with another interface shows.
+_FAILURES = (ImportError, OSError, RuntimeError, ValueError, KeyError, AssertionError, TypeError, AttributeError)
 _TIE = 0.1  # nats between the two best tokens: in bf16 either may come first
 
 
@@ -136,12 +138,11 @@ class _Engine:
     def works(self) -> bool:
         """Whether vLLM runs this model and says what transformers says; if not, the reason was logged."""
         try:
-            _ = self._llm
-        except (ImportError, OSError, RuntimeError, ValueError, KeyError, AssertionError) as error:
+            differing = [text for text in _SAMPLE if not self._says_the_same(text)]
+        except _FAILURES as error:
             told = (str(error).strip() or type(error).__name__).splitlines()[0]
             log.warning("vLLM cannot run %s (%s); transformers answers instead", self.model.name, told)
             return False
-        differing = [text for text in _SAMPLE if not self._says_the_same(text)]
         if differing:
             log.warning(
                 "vLLM and transformers answer %d of %d sample requests to %s differently, by more than a tie "

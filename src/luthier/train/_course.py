@@ -42,7 +42,8 @@ class Course:
 
     def __init__(self, rows: Sequence[EncodedRow], replay: Sequence[EncodedRow], recipe: Recipe) -> None:
         self._rows, self._replay, self._recipe = tuple(rows), tuple(replay), recipe
-        self._families = families(self._rows, max(1, recipe.batch_size // 2))
+        self._unit = max(1, recipe.batch_size // 2)
+        self._families = families(self._rows, self._unit)
         self._replay_order = np.random.default_rng([recipe.seed]).permutation(len(replay))
         self._known: tuple[int, list[EncodedRow]] = (-1, [])
 
@@ -108,11 +109,10 @@ class Course:
 
     def _units(self, family: list[int], rng: np.random.Generator) -> list[list[int]]:
         """A family that is small enough is a unit; a larger one is dealt out anew in every epoch."""
-        most = max(1, self._recipe.batch_size // 2)
-        if len(family) <= most:
+        if len(family) <= self._unit:
             return [family]
         dealt = rng.permutation(family).tolist()
-        return [dealt[i : i + most] for i in range(0, len(dealt), most)]
+        return [dealt[i : i + self._unit] for i in range(0, len(dealt), self._unit)]
 
 
 def families(rows: Sequence[EncodedRow], most: int) -> list[list[int]]:

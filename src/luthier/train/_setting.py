@@ -144,15 +144,12 @@ def _difference(
     if not difference <= (LAYOUT_TOLERANCE if model.dtype.itemsize > 2 else COARSE_TOLERANCE):
         return f"{name} differs from padded rows by {difference:.2g} nats a label"
     if packing == "padding-free" and len(sample) > 1:
-        mixed = label_likelihoods(model, replace(batch := flat_batch(sample, model.device), inputs=_mixed(batch)))
+        batch = flat_batch(sample, model.device)
+        together = {"input_ids": batch.inputs["input_ids"]}  # without positions nothing keeps the rows apart
+        mixed = label_likelihoods(model, replace(batch, inputs=together))
         if difference > MIXED * float((mixed - wanted).abs().max()):
             return f"{name} does not keep rows apart"
     return difference
-
-
-def _mixed(batch: MicroBatch) -> dict[str, Any]:
-    """The inputs of a padding-free batch without what keeps its rows apart."""
-    return {"input_ids": batch.inputs["input_ids"]}
 
 
 def _precision(
