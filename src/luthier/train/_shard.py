@@ -30,6 +30,7 @@ from luthier.train._group import Group
 from luthier.train._model import Trainee, load_body
 from luthier.train._recipe import Recipe
 from luthier.train._rest import RestingBase
+from luthier.train._room import memory_limit
 from luthier.train._rows import EncodedRow
 
 MASTER_BYTES = 16  # a trained weight in fp32: itself, its gradient and two moments
@@ -236,8 +237,6 @@ def _fits(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Group) ->
 
 
 def _memory(device: torch.device, group: Group) -> float:
-    """Bytes of a process's device; the processes of one machine share its main memory."""
-    if device.type == "cuda":
-        return float(torch.cuda.get_device_properties(device).total_memory)
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", group.size))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / beside
+    """Bytes that a process may hold on its device; the processes of one machine share its main memory."""
+    beside = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", group.size))
+    return memory_limit(device) / beside
