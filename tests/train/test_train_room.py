@@ -1,10 +1,12 @@
 """How much memory there is, read from kernels that are made up."""
 
+import gc
 import os
 
 import pytest
 import torch
 
+from luthier.train._rest import give_back
 from luthier.train._room import Highest, free_disk, memory_limit, resident
 
 CPU = torch.device("cpu")
@@ -58,15 +60,18 @@ def test_control_groups_of_version_1(kernel):
 
 
 def test_the_highest_sees_memory_that_came_and_went():
+    gc.collect()  # what earlier tests have left must not go away in between
+    give_back()
     highest = Highest()
     highest.reset()
     before = resident()
-    held = torch.ones(64 * MB // 4)
+    held = torch.ones(256 * MB // 4)
     del held
+    give_back()  # a block that was cut from a larger free one goes back to it, and stays
     most = highest.bytes()
     if most is None:
         pytest.skip("this system does not say")
-    assert most - before >= 60 * MB
+    assert most - before >= 200 * MB
     assert resident() < most
 
 
