@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.data import audit, groups_of, read_examples, read_inputs, split_examples
+from luthier.audit import Dataset, audit
+from luthier.data import groups_of, read_examples, read_inputs, split_examples
 from luthier.spec import SplitSettings, Task
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -59,7 +60,7 @@ def test_a_separate_test_file() -> None:
     task = Task.model_validate(
         {"task": "snips", "goal": "g", "examples": "x", "score": {"kind": "json"}, "base": "b", "test_examples": "y"}
     )
-    findings = {f.code: f.severity for f in audit(task, train, split)}
+    findings = {f.code: f.severity for f in audit(Dataset(task, train, split, test))}
     assert findings["leakage-removed"] == "note" and "blocks" not in findings.values()
 
 

@@ -88,12 +88,13 @@ def test_messages_are_not_filled_in_templates(rows: Rows) -> None:
 
 
 def test_the_task_loads_and_its_data_has_no_blocking_finding() -> None:
-    from luthier.data import audit, read_examples, split_examples
+    from luthier.audit import Dataset, audit
+    from luthier.data import read_examples, split_examples
     from luthier.spec import load_task
 
     with as_file(FOLDER) as folder:
         task = load_task(folder)
         examples = read_examples(task.examples)
         split = split_examples(examples, task.split)
-        assert not [finding for finding in audit(task, examples, split) if finding.severity == "blocks"]
+        assert not [finding for finding in audit(Dataset(task, examples, split)) if finding.severity == "blocks"]
         assert "json" in task.instructions.lower()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from luthier.api._project import Checked, Lived, Progress, Project
+from luthier.api._checking import Checked
+from luthier.api._project import Lived, Progress, Project
 from luthier.api._start import init_example, init_task
 
 if TYPE_CHECKING:

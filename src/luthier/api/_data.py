@@ -5,20 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from luthier.data import Example, Finding, Source, Split, audit, content_hash, read_examples, split_examples
+from luthier.audit import Dataset, Finding, audit
+from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, split_examples
+from luthier.errors import Problem, SplitError
 from luthier.spec import Task
 from luthier.store import Store
 
 
 @dataclass(frozen=True)
 class Data:
-    """The examples of a task with their frozen split and what the audit found."""
+    """The examples of a task with their frozen split and what the audit finds."""
 
     examples: tuple[Example, ...]
     split: Split
-    findings: tuple[Finding, ...]
+    dataset: Dataset
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the audit without a model finds."""
+        return tuple(audit(self.dataset))
 
     @property
     def hash(self) -> str:
@@ -32,7 +40,7 @@ class Data:
 
 
 def read_data(task: Task, store: Store) -> Data:
-    """Read the examples, keep the split that was frozen before, and audit.
+    """Read the examples, and keep the split that was frozen before.
 
     The test cases stay the same when examples are added or taken away: rows that were test cases remain so, and new
     rows that duplicate them are kept out of training. Other split settings make a new split.
@@ -42,24 +50,60 @@ def read_data(task: Task, store: Store) -> Data:
     """
     examples = _read(task, task.examples)
     test = None if task.test_examples is None else _read(task, task.test_examples)
+    split, settings = _split(task, store, examples, test)
+    _freeze(split, settings, store)
+    return Data((*examples, *(test or ())), split, Dataset(task, examples, split, test or ()))
+
+
+def scan_data(task: Task, store: Store) -> Dataset:
+    """What an audit looks at: rows that cannot be used, and rows that cannot be divided, are told and not refused.
+
+    The split is frozen only where every row can be used, so that a row that is corrected later has its chance.
+
+    Raises:
+        DataError: a file as a whole cannot be used.
+    """
+    examples, problems = _scan(task, task.examples)
+    test, more = (None, []) if task.test_examples is None else _scan(task, task.test_examples)
+    problems += more
+    try:
+        split, settings = _split(task, store, examples, test)
+    except SplitError as error:
+        return Dataset(task, examples, None, test or (), problems, undivided=error)
+    if not problems:
+        _freeze(split, settings, store)
+    return Dataset(task, examples, split, test or (), problems)
+
+
+def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence[Example] | None) -> tuple[Split, str]:
+    """The split, and the key that it is frozen under."""
     settings = content_hash(task.split.model_dump(mode="json") | {"separate": task.test_examples is not None})
     frozen = store.get_document("split", settings)
-    split = split_examples(examples, task.split, test=test) if frozen is None else None
-    if split is None:
-        known = set(frozen["test"]) if frozen is not None else set()
-        kept = [example for example in (examples if test is None else test) if example.id in known]
-        split = _kept_split(examples, kept, known, task, test)
-    _freeze(split, settings, store)
-    everything = tuple(examples) + tuple(test or ())
-    return Data(everything, split, tuple(audit(task, examples, split)))
+    if frozen is None:
+        return split_examples(examples, task.split, test=test), settings
+    known = set(frozen["test"])
+    kept = [example for example in (examples if test is None else test) if example.id in known]
+    return _kept_split(examples, kept, known, task, test), settings
 
 
 def _read(task: Task, path: Path) -> list[Example]:
     """Rows with the names of their files as seen from the task's folder: records must not depend on where it lies."""
-    rows = read_examples(path, group=task.split.group)
-    names = {row.source.file for row in rows}
-    short = {name: os.path.relpath(name, task.folder) for name in names if Path(name).is_absolute()}
-    return [replace(row, source=Source(short.get(row.source.file, row.source.file), row.source.line)) for row in rows]
+    return _short_names(task, read_examples(path, group=task.split.group))
+
+
+def _scan(task: Task, path: Path) -> tuple[list[Example], list[Problem]]:
+    reading = scan_examples(path, group=task.split.group)
+    problems = [replace(p, file=_short_name(task, str(p.file))) for p in reading.problems]
+    return _short_names(task, reading.examples), problems
+
+
+def _short_names(task: Task, rows: Sequence[Example]) -> list[Example]:
+    short = {name: _short_name(task, name) for name in {row.source.file for row in rows}}
+    return [replace(row, source=Source(short[row.source.file], row.source.line)) for row in rows]
+
+
+def _short_name(task: Task, name: str) -> str:
+    return os.path.relpath(name, task.folder) if Path(name).is_absolute() else name
 
 
 def _kept_split(

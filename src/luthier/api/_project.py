@@ -15,34 +15,19 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     # the bodies import what they need: `luthier --help` must load neither torch nor transformers
+    from luthier.api._checking import Checked
     from luthier.api._data import Data
     from luthier.api._decisions import Decision
     from luthier.api._planning import Plan
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
-    from luthier.data import Finding, Fixed
+    from luthier.audit import Fixed
     from luthier.decide import Bench, Verdict
     from luthier.release import GateReport, Release
     from luthier.store import Store
     from luthier.upkeep import WatchReport
 
 Progress = Callable[[str, int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What `check` found: the number of rows, the sides of the split, the findings, and whether one of them blocks."""
-
-    rows: int
-    train: int
-    development: int
-    test: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def ok(self) -> bool:
-        """No finding would ruin a run."""
-        return not any(finding.severity == "blocks" for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -96,18 +81,18 @@ class Project:
         return self.task.folder / ".luthier"
 
     def check(self) -> Checked:
-        """Audit the data without spending anything.
+        """Audit the data without spending anything; rows that cannot be used are findings too.
 
         Raises:
-            DataError, SplitError: rows that cannot be read or split.
+            DataError: a file as a whole cannot be read.
         """
-        data = self._data()
-        sides = data.split
-        return Checked(len(data.examples), len(sides.train), len(sides.development), len(sides.test), data.findings)
+        from luthier.api._checking import check
+
+        return check(self.task, self.store, self.progress)
 
     def fix(self) -> Fixed:
         """Write a corrected copy of the examples beside the original, with a log of every change."""
-        from luthier.data import write_fixed
+        from luthier.audit import write_fixed
 
         return write_fixed(self.task)
 

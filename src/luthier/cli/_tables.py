@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from luthier.api import Checked
     from luthier.api._planning import Plan, TrainingPlan
-    from luthier.data import Fixed
+    from luthier.audit import Fixed
     from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
@@ -93,7 +93,7 @@ def print_checked(checked: Checked, fixed: Fixed | None) -> None:
             table.add_row(
                 f"[{style}]{finding.code}\n{finding.severity}[/]",
                 escape(where + more),
-                escape(finding.reason),
+                escape(f"{finding.reason}\nif left: {finding.effect}"),
                 escape(finding.fix),
             )
         out.print(table)

@@ -24,7 +24,7 @@ def command(folder: Path, allow_outside: bool, fix: bool, as_json: bool) -> int:
                 "ok": checked.ok,
                 "rows": checked.rows,
                 "split": {"train": checked.train, "development": checked.development, "test": checked.test},
-                "findings": [finding.as_dict() for finding in checked.findings],
+                "findings": [finding.as_dict(shown=None) for finding in checked.findings],
                 "fixed": None if fixed is None else asdict(fixed),
             }
         )

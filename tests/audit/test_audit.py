@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from luthier.data import Example, Finding, Message, Split, audit, read_examples, split_examples, write_fixed
+from luthier.audit import Dataset, Finding, audit, write_fixed
+from luthier.data import Example, Message, Split, read_examples, split_examples
 from luthier.errors import DataError, SpecError
 from luthier.spec import Task
 
@@ -40,11 +41,13 @@ def task(tmp_path: Path, score: dict[str, Any] | None = None, **more: Any) -> Ta
     return Task.model_validate(values | more)
 
 
-def found(task: Task, rows: list[Example], split: Split | None = None) -> dict[str, Finding]:
-    findings = audit(task, rows, split)
+def found(
+    task: Task, rows: list[Example], split: Split | None = None, tests: list[Example] | None = None
+) -> dict[str, Finding]:
+    findings = audit(Dataset(task, rows, split, tests or []))
     severities = [f.severity for f in findings]
     assert severities == sorted(severities, key=["blocks", "harms", "note"].index)
-    assert all(f.fix and f.reason for f in findings)
+    assert all(f.fix and f.reason and f.effect for f in findings)
     json.dumps([f.as_dict() for f in findings])
     return {f.code: f for f in findings}
 
@@ -97,7 +100,7 @@ def test_json_that_breaks_the_schema_blocks(tmp_path: Path) -> None:
 def test_a_schema_that_cannot_be_used(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(SpecError) as caught:
-        audit(task(tmp_path, {"kind": "json", "schema": tmp_path / "s.json"}), [example("a", "{}")], None)
+        audit(Dataset(task(tmp_path, {"kind": "json", "schema": tmp_path / "s.json"}), [example("a", "{}")]))
     assert caught.value.problems[0].file == tmp_path / "s.json"
 
 
@@ -121,7 +124,7 @@ def test_leakage_blocks_when_a_split_has_it(tmp_path: Path) -> None:
 def test_rows_left_out_for_a_separate_test_file_are_reported(tmp_path: Path) -> None:
     rows, test = different(60), different(20, seed=8)
     split = split_examples([*rows, test[0]], task(tmp_path).split, test=test)
-    findings = found(task(tmp_path, test_examples="test.jsonl"), [*rows, test[0]], split)
+    findings = found(task(tmp_path, test_examples="test.jsonl"), [*rows, test[0]], split, test)
     assert "leakage" not in findings
     assert (findings["leakage-removed"].severity, findings["leakage-removed"].count) == ("note", 1)
 

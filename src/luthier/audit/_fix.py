@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data._audit import wrong_output
-from luthier.data._examples import Example
-from luthier.data._read import scan_examples
+from luthier.audit._form import wrong_output
+from luthier.data import Example, scan_examples
 from luthier.errors import DataError
 from luthier.spec import JsonScore, LabelScore, Task
 from luthier.store import write_text_atomic

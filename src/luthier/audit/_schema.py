@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from luthier.data._json import BadValue, parse_json
+from luthier.data import BadValue, parse_json
 from luthier.errors import Problem, SpecError
 
 

@@ -1,0 +1,39 @@
+"""All checks that need no model, worst findings first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from luthier.audit._finding import ORDER, Dataset, Finding
+from luthier.audit._form import check_form
+from luthier.audit._leakage import check_leakage
+from luthier.audit._quality import check_quality
+from luthier.audit._repeats import check_repeats
+
+Progress = Callable[[str, int, int, str], None]  # stage, done, total, remark
+
+CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
+    ("form", check_form),
+    ("leakage", check_leakage),
+    ("repeats", check_repeats),
+    ("quality", check_quality),
+)
+
+
+def audit(data: Dataset, progress: Progress | None = None) -> list[Finding]:
+    """Every finding about the data that needs no model, those that block first.
+
+    Raises:
+        SpecError: the JSON schema of the scorer cannot be used.
+    """
+    found: list[Finding] = []
+    for number, (name, check) in enumerate(CHECKS):
+        if progress is not None:
+            progress("check", number, len(CHECKS), name)
+        found += check(data)
+    return worst_first(found)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings by severity; those of equal severity stay in their order."""
+    return sorted(findings, key=lambda f: ORDER[f.severity])
