@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from luthier.api._data import scan_data
-from luthier.audit import Finding, audit
-from luthier.spec import Task
-from luthier.store import Store
+if TYPE_CHECKING:
+    from luthier.audit import Finding
+    from luthier.spec import Task
+    from luthier.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ def check(task: Task, store: Store, progress: Callable[[str, int, int, str], Non
     Raises:
         DataError: a file as a whole cannot be read.
     """
+    from luthier.api._data import scan_data
+    from luthier.audit import audit
+
     data = scan_data(task, store)
     findings = tuple(audit(data, progress))
     split = data.split

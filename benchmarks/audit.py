@@ -1,0 +1,110 @@
+"""What the audit finds of damages planted in real data: precision and recall for each kind of damage and each set.
+
+    python benchmarks/audit.py [--only NAME ...] [--seed 0]
+
+A finding of one of the kind's codes on a damaged line counts as found; on another line, as a false alarm, unless the
+unchanged rows of the set have it too: what is found there is no work of ours, and told apart in the column `before`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from damages import Damage, Planted, Row
+from luthier.api import Project
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+KINDS = ("form",)  # modules of damages
+SCORES: dict[str, dict[str, Any]] = {
+    "snips": {"kind": "json"},
+    "banking77": {"kind": "label"},
+    "xquad": {"kind": "answer"},
+    "tldr": {"kind": "chrf"},
+}
+ROWS = 1000
+
+
+def read(name: str) -> list[Row]:
+    """The first 1,000 rows of a real set."""
+    folder = SHARED / name
+    file = next(
+        f
+        for f in (
+            folder / "train.jsonl",
+            folder / "questions.jsonl",
+            folder / "examples.jsonl",
+            *sorted(folder.glob("*.jsonl")),
+        )
+        if f.is_file()
+    )
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:ROWS]]
+
+
+def found(name: str, planted: Planted, folder: Path) -> set[int]:
+    """Lines of the examples on which the audit has a finding of the codes."""
+    folder.mkdir()
+    (folder / "examples.jsonl").write_text("\n".join(planted.lines) + "\n", encoding="utf-8")
+    for file, text in planted.files.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    task = {"task": name, "goal": "as in the examples", "examples": "examples.jsonl", "base": "smollm2-135m"}
+    task |= {"score": SCORES[name]} | planted.task
+    (folder / "luthier.yaml").write_text(json.dumps(task), encoding="utf-8")
+    checked = Project(folder).check()
+    rows = [row for finding in checked.findings if finding.code in planted.codes for row in finding.rows]
+    return {row.line for row in rows if Path(row.file).name == "examples.jsonl"}
+
+
+def measure(damage: Damage, name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Precision and recall of one kind of damage in one set."""
+    rows = read(name)
+    planted = damage.plant(rows, seed)
+    plain = [json.dumps(row, ensure_ascii=False) for row in rows]
+    before = found(name, Planted(plain, frozenset(), planted.codes, planted.files, planted.task), folder / "plain")
+    after = found(name, planted, folder / "damaged")
+    right = len(after & planted.damaged)
+    false = len(after - planted.damaged - before)
+    return {
+        "damage": damage.name,
+        "set": name,
+        "planted": len(planted.damaged),
+        "found": right,
+        "precision": right / (right + false) if right + false else float("nan"),
+        "recall": right / len(planted.damaged),
+        "before": len(before),
+        "promised": damage.least,
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", help="names of damages; all by default")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    damages = [damage for kind in KINDS for damage in import_module(f"damages.{kind}").DAMAGES]
+    kept = True
+    print(f"{'damage':32}{'set':12}{'planted':>8}{'found':>7}{'precision':>11}{'recall':>8}{'before':>8}  promised")
+    for damage in damages:
+        if options.only and damage.name not in options.only:
+            continue
+        for name in damage.sets:
+            with tempfile.TemporaryDirectory() as folder:
+                row = measure(damage, name, options.seed, Path(folder))
+            least = damage.least
+            kept &= least is None or (row["precision"] >= least and row["recall"] >= least)
+            print(
+                f"{damage.name:32}{name:12}{row['planted']:8}{row['found']:7}{row['precision']:11.3f}"
+                f"{row['recall']:8.3f}{row['before']:8}  {'' if least is None else least}",
+                flush=True,
+            )
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
