@@ -28,17 +28,20 @@ class Checked:
         return not any(finding.severity == "blocks" for finding in self.findings)
 
 
-def check(task: Task, store: Store, progress: Callable[[str, int, int, str], None]) -> Checked:
-    """Read, divide and audit the data of a task.
+def check(task: Task, store: Store, progress: Callable[[str, int, int, str], None], *, deep: bool = False) -> Checked:
+    """Read, divide and audit the data of a task; `deep` asks models too.
 
     Raises:
         DataError: a file as a whole cannot be read.
+        ModelError: `deep`, and the base cannot be loaded.
     """
     from luthier.api._data import scan_data
-    from luthier.audit import audit
+    from luthier.audit import Instruments, audit, audit_deeply, worst_first
 
     data = scan_data(task, store)
-    findings = tuple(audit(data, progress))
+    findings = audit(data, progress)
+    if deep:
+        findings = worst_first([*findings, *audit_deeply(data, Instruments(task, store, progress))])
     split = data.split
     sides = (0, 0, 0) if split is None else (len(split.train), len(split.development), len(split.test))
-    return Checked(len(data.everything), *sides, findings)
+    return Checked(len(data.everything), *sides, tuple(findings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,15 +81,20 @@ class Project:
         """The folder `.luthier` of this task."""
         return self.task.folder / ".luthier"
 
-    def check(self) -> Checked:
-        """Audit the data without spending anything; rows that cannot be used are findings too.
+    def check(self, *, deep: bool = False) -> Checked:
+        """Audit the data; rows that cannot be used are findings too.
+
+        Args:
+            deep: ask the sentence embedder and the base as well, which takes minutes.
 
         Raises:
             DataError: a file as a whole cannot be read.
+            ModelError: `deep`, and the base cannot be loaded.
         """
         from luthier.api._checking import check
 
-        return check(self.task, self.store, self.progress)
+        with self.store.lock() if deep else nullcontext():
+            return check(self.task, self.store, self.progress, deep=deep)
 
     def fix(self) -> Fixed:
         """Write a corrected copy of the examples beside the original, with a log of every change."""

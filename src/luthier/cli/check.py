@@ -13,11 +13,12 @@ from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, p
 @verb(help="Audit the data; exit 1 when something would ruin a run.")
 @in_folder
 @click.option("--fix", is_flag=True, help="Write a corrected copy beside the examples, with a log of every change.")
-def command(folder: Path, allow_outside: bool, fix: bool, as_json: bool) -> int:
+@click.option("--deep", is_flag=True, help="Ask the sentence embedder and the base too; takes minutes.")
+def command(folder: Path, allow_outside: bool, fix: bool, deep: bool, as_json: bool) -> int:
     """Check, and write the corrected copy if asked."""
     project = open_project(folder, allow_outside, as_json)
     fixed = project.fix() if fix else None  # first: it also mends what `check` cannot read
-    checked = project.check()
+    checked = project.check(deep=deep)
     if as_json:
         print_json(
             {
