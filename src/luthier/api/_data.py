@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from luthier.audit import Dataset, Finding, audit
+from luthier.api._checking import look_through
+from luthier.audit import Dataset, Finding
 from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, split_examples
 from luthier.errors import Problem, SplitError
 from luthier.spec import Task
@@ -25,8 +26,8 @@ class Data:
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What the audit without a model finds."""
-        return tuple(audit(self.dataset))
+        """What `check` finds without asking a model."""
+        return tuple(look_through(self.dataset)[0])
 
     @property
     def hash(self) -> str:

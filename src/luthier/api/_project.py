@@ -81,11 +81,12 @@ class Project:
         """The folder `.luthier` of this task."""
         return self.task.folder / ".luthier"
 
-    def check(self, *, deep: bool = False) -> Checked:
+    def check(self, *, deep: bool = False, show: int = 0) -> Checked:
         """Audit the data; rows that cannot be used are findings too.
 
         Args:
             deep: ask the sentence embedder and the base as well, which takes minutes.
+            show: this many rows as they are trained, token by token.
 
         Raises:
             DataError: a file as a whole cannot be read.
@@ -94,7 +95,7 @@ class Project:
         from luthier.api._checking import check
 
         with self.store.lock() if deep else nullcontext():
-            return check(self.task, self.store, self.progress, deep=deep)
+            return check(self.task, self.store, self.progress, deep=deep, show=show)
 
     def fix(self) -> Fixed:
         """Write a corrected copy of the examples beside the original, with a log of every change."""

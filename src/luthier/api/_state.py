@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from luthier.api._checking import last_check
 from luthier.api._decisions import Decision, last_decision
 from luthier.spec import Task
 
@@ -18,7 +19,7 @@ class ReportState:
     """What is known about a task now; None where a verb has not been run yet.
 
     `gate` and `capability` are the last validation (plain JSON values), `release` the champion's version and
-    lock, `refresh` the last comparison with a champion.
+    lock, `refresh` the last comparison with a champion, `check` what the last audit of the data kept.
     """
 
     task: Task
@@ -27,6 +28,7 @@ class ReportState:
     capability: Mapping[str, Any] | None
     release: Mapping[str, Any] | None
     refresh: Mapping[str, Any] | None
+    check: Mapping[str, Any] | None = None
 
 
 def report_state(project: Project) -> ReportState:
@@ -44,4 +46,5 @@ def report_state(project: Project) -> ReportState:
         capability=None if validation is None else validation[1]["capability"],
         release=None if released is None else {"version": released.version, "lock": dict(released.lock)},
         refresh=None if refreshed is None else refreshed[1],
+        check=last_check(store),
     )

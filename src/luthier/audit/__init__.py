@@ -12,6 +12,7 @@ from luthier.audit._run import audit, worst_first
 
 if TYPE_CHECKING:
     from luthier.audit._deep import Instruments, audit_deeply
+    from luthier.audit._taught import ShownRow, check_taught, show_rows
 
 __all__ = [
     "EFFECTS",
@@ -21,15 +22,24 @@ __all__ = [
     "Instruments",
     "Sample",
     "Severity",
+    "ShownRow",
     "audit",
     "audit_deeply",
+    "check_taught",
     "finding",
     "sample",
+    "show_rows",
     "worst_first",
     "write_fixed",
 ]
 
-_MODELS = {"Instruments": "_deep", "audit_deeply": "_deep"}
+_MODELS = {
+    "Instruments": "_deep",
+    "ShownRow": "_taught",
+    "audit_deeply": "_deep",
+    "check_taught": "_taught",
+    "show_rows": "_taught",
+}
 
 
 def __getattr__(name: str) -> Any:

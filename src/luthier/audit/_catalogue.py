@@ -14,6 +14,19 @@ _FORM = {
     "same-preference": "the pair teaches nothing and costs as much as one that does",
 }
 
+_TAUGHT = {
+    "template-refuses": "the rows can be neither trained nor asked",
+    "cut-off": "the model learns to stop in the middle of an answer",
+    "end-not-learned": "the model never learns to stop",
+    "nothing-to-learn": "the row costs time and teaches nothing",
+    "control-token": "the model learns to end its turn, or to begin another's, in the middle of an answer",
+    "lossy-tokens": "the model learns another text than the one that is wanted",
+    "default-system": "an exported model that is asked without a system prompt sees another prompt than was trained",
+    "double-start": "the model is trained and asked with a beginning that its base never saw",
+    "mixed-system": "requests in service bring a system prompt or bring none; part of the training was for the other",
+    "instructions-twice": "every request is longer than it need be",
+}
+
 _REPEATS = {
     "duplicate": "what is said twice is learned twice as strongly, and there are fewer rows than it seems",
     "near-duplicate": "there are fewer different rows than it seems, so training and measuring gain less",
@@ -31,4 +44,4 @@ _QUALITY = {
     "output-length": "long rows cost memory and are cut first; stray rows teach another task",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _REPEATS | _LEAKAGE | _QUALITY
+EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY

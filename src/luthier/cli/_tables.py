@@ -10,15 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from luthier.api import Checked
     from luthier.api._planning import Plan, TrainingPlan
-    from luthier.audit import Fixed
     from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
 
 _STATE_STYLE = {"meets": "bold green", "falls short": "red", "open": "yellow", "not run": "dim"}
-_SEVERITY_STYLE = {"blocks": "bold red", "harms": "yellow", "note": "dim"}
 
 
 def console() -> Console:
@@ -75,32 +72,6 @@ def _usd(value: float | None) -> str:
 def _bullets(out: Console, head: str, lines: Sequence[str]) -> None:
     for line in lines:
         out.print(f"  [dim]{head}:[/dim] {escape(line)}", soft_wrap=True)
-
-
-def print_checked(checked: Checked, fixed: Fixed | None) -> None:
-    """The counts, and a table of findings, worst first."""
-    out = console()
-    out.print(f"{checked.rows} rows: {checked.train} train, {checked.development} development, {checked.test} test")
-    if checked.findings:
-        table = Table()
-        for name in ("finding", "rows", "what and why", "fix"):
-            table.add_column(name)
-        order = list(_SEVERITY_STYLE)
-        for finding in sorted(checked.findings, key=lambda f: order.index(f.severity)):
-            where = ", ".join(str(source) for source in finding.rows[:3])
-            more = f" … {finding.count} rows" if finding.count > 3 else ""
-            style = _SEVERITY_STYLE[finding.severity]
-            table.add_row(
-                f"[{style}]{finding.code}\n{finding.severity}[/]",
-                escape(where + more),
-                escape(f"{finding.reason}\nif left: {finding.effect}"),
-                escape(finding.fix),
-            )
-        out.print(table)
-    out.print("[green]nothing blocks[/green]" if checked.ok else "[bold red]this would ruin a run[/bold red]")
-    if fixed is not None:
-        out.print(f"corrected copy: {fixed.file} ({fixed.kept} kept, {fixed.changed} changed, {fixed.dropped} dropped)")
-        out.print(f"log of every change: {fixed.log}")
 
 
 def print_gate(report: GateReport) -> None:

@@ -14,11 +14,12 @@ from luthier.cli._verb import EXIT_DONE, EXIT_FAILED, in_folder, open_project, p
 @in_folder
 @click.option("--fix", is_flag=True, help="Write a corrected copy beside the examples, with a log of every change.")
 @click.option("--deep", is_flag=True, help="Ask the sentence embedder and the base too; takes minutes.")
-def command(folder: Path, allow_outside: bool, fix: bool, deep: bool, as_json: bool) -> int:
+@click.option("--show", type=click.IntRange(min=0), default=0, help="Print this many rows as they are trained.")
+def command(folder: Path, allow_outside: bool, fix: bool, deep: bool, show: int, as_json: bool) -> int:
     """Check, and write the corrected copy if asked."""
     project = open_project(folder, allow_outside, as_json)
     fixed = project.fix() if fix else None  # first: it also mends what `check` cannot read
-    checked = project.check(deep=deep)
+    checked = project.check(deep=deep, show=show)
     if as_json:
         print_json(
             {
@@ -26,11 +27,13 @@ def command(folder: Path, allow_outside: bool, fix: bool, deep: bool, as_json: b
                 "rows": checked.rows,
                 "split": {"train": checked.train, "development": checked.development, "test": checked.test},
                 "findings": [finding.as_dict(shown=None) for finding in checked.findings],
+                "unseen": checked.unseen,
+                "shown": [row.as_dict() for row in checked.shown],
                 "fixed": None if fixed is None else asdict(fixed),
             }
         )
     else:
-        from luthier.cli._tables import print_checked
+        from luthier.cli._checked import print_checked
 
         print_checked(checked, fixed)
     return EXIT_DONE if checked.ok else EXIT_FAILED

@@ -1,7 +1,17 @@
 """What you have: readers and splits."""
 
 from luthier.data._duplicates import near_duplicate_groups, normalise
-from luthier.data._examples import Document, Example, Message, Role, Source, Split, content_hash, messages_from
+from luthier.data._examples import (
+    Document,
+    Example,
+    Message,
+    Role,
+    Source,
+    Split,
+    content_hash,
+    messages_from,
+    with_instructions,
+)
 from luthier.data._json import BadValue, parse_json
 from luthier.data._read import Reading, read_examples, read_inputs, scan_examples
 from luthier.data._split import groups_of, leaks, split_as_dict, split_examples, split_from_dict
@@ -28,4 +38,5 @@ __all__ = [
     "split_as_dict",
     "split_examples",
     "split_from_dict",
+    "with_instructions",
 ]

@@ -72,6 +72,15 @@ def messages_from(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
     return tuple(Message(cast(Role, row["role"]), row["content"]) for row in rows)
 
 
+def with_instructions(instructions: str, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """A conversation with instructions as its system message, before a system message of its own if that differs."""
+    own = [m.content for m in messages if m.role == "system"]
+    texts = [instructions, *(text for text in own if text != instructions)]
+    system = "\n\n".join(text for text in texts if text)
+    turns = tuple(m for m in messages if m.role != "system")
+    return (Message("system", system), *turns) if system else turns
+
+
 @dataclass(frozen=True)
 class Split:
     """A frozen division of the examples. No group, duplicate or near duplicate stands on two sides."""

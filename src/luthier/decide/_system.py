@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from luthier.data import Example, Message, Source, content_hash, messages_from
+from luthier.data import Example, Message, Source, content_hash, messages_from, with_instructions
 from luthier.errors import ReleaseError
 from luthier.models import Constraint, Model, Request
 from luthier.retrieve import Index
@@ -113,12 +113,10 @@ class System:
 
         Order: instructions, demonstrations as turns of their own, earlier turns, passages with the last user message.
         """
-        own = [m.content for m in messages if m.role == "system"]
-        turns = [m for m in messages if m.role != "system"]
+        told = with_instructions(self.setup.instructions, messages)
+        rendered = [m for m in told if m.role == "system"]
+        turns = [m for m in told if m.role != "system"]
         query = "\n".join(m.content for m in turns)
-        texts = [self.setup.instructions, *(text for text in own if text != self.setup.instructions)]
-        system = "\n\n".join(text for text in texts if text)
-        rendered = [Message("system", system)] if system else []
         for example in self.shown(query):
             rendered += [m for m in example.messages if m.role != "system"]
             rendered.append(Message("assistant", example.output))

@@ -13,10 +13,10 @@ from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
-from luthier.models._outline import Outline, load_outline, weights_at_hand, without_weights
+from luthier.models._outline import Outline, load_outline, outline_at_hand, weights_at_hand, without_weights
 from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
-from luthier.models._render import RenderedExample, end_of_turn, render_example, render_prompt, stop_ids
+from luthier.models._render import RenderedExample, control_tokens, end_of_turn, render_example, render_prompt, stop_ids
 from luthier.models._scripted import ScriptedModel
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
@@ -42,6 +42,7 @@ __all__ = [
     "adapter_hash",
     "add_rows",
     "common_prefix",
+    "control_tokens",
     "cost_of",
     "default_cache",
     "divide",
@@ -52,6 +53,7 @@ __all__ = [
     "load_folder",
     "load_model",
     "load_outline",
+    "outline_at_hand",
     "price_of",
     "quiet",
     "render_example",

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from luthier.data import Message, content_hash
 from luthier.errors import ModelError
 from luthier.models._base import Answer, Request
-from luthier.models._load import _HUB_ID, ALIASES, _from_hub, _from_hub_cache, _shipped_file, has_weights
+from luthier.models._identity import default_cache
+from luthier.models._load import (
+    _HUB_ID,
+    ALIASES,
+    _find,
+    _from_hub,
+    _from_hub_cache,
+    _shipped_file,
+    check_folder,
+    has_weights,
+)
 from luthier.models._quiet import quiet
 from luthier.models._render import render_prompt
 
@@ -84,6 +94,28 @@ def weights_at_hand(name: str) -> bool:
     if path.is_dir():
         return has_weights(path)
     return path.is_file() or not _HUB_ID.fullmatch(name) or _from_hub_cache(name) is not None
+
+
+def outline_at_hand(name: str, *, cache: Path | None = None) -> Outline | None:
+    """The outline of a model whose files are on this machine; None where they would have to be fetched.
+
+    A GGUF file that is seen for the first time is converted.
+
+    Raises:
+        ModelError: the files are there and cannot be used.
+    """
+    if name.startswith(("scripted:", "http://", "https://")) or not weights_at_hand(name):
+        return None
+    alias = ALIASES.get(name)
+    hub = name if alias is None else alias.hub
+    local = Path(name).expanduser().exists() or (alias is not None and _shipped_file(alias) is not None)
+    folder = _find(name, cache or default_cache()) if local else _from_hub_cache(hub)
+    if not isinstance(folder, Path):
+        return None
+    check_folder(folder)
+    outline = load_outline(str(folder))
+    outline.name = name
+    return outline
 
 
 def load_outline(name: str, *, cache: Path | None = None) -> Outline:

@@ -99,6 +99,11 @@ def control_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(marked | set(tokenizer.all_special_ids))
 
 
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Texts of the tokenizer's control tokens (end of turn, roles); where an input holds one, it becomes plain text."""
+    return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
+
+
 def _ids(tokenizer: Any, turns: list[dict[str, str]], *, prompt: bool) -> list[int]:
     return list(_apply(tokenizer, turns, prompt, tokenize=True, return_dict=False, sanitize_control_tokens=True))
 

@@ -31,6 +31,7 @@ def render_report(state: ReportState) -> str:
         task=state.task,
         decision=state.decision,
         version=__version__,
+        findings=_findings(state),
         ladder=_ladder(state),
         pairs=side_by_side(state),
         training=_training(state),
@@ -48,6 +49,14 @@ def _environment() -> Environment:
     )
     environment.filters["usd"] = _usd
     return environment
+
+
+def _findings(state: ReportState) -> Sequence[Mapping[str, Any]]:
+    """What the last check found; where there was none, what the decision was told."""
+    if state.check is not None:
+        return list(state.check["findings"])
+    found = [] if state.decision is None else state.decision.findings
+    return [{"effect": "", "samples": []} | dict(finding) for finding in found]
 
 
 def _ladder(state: ReportState) -> list[dict[str, Any]]:
