@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from luthier.data._wording import RARE, in_any_order, only_slips, same_wordings, told_apart
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -18,12 +20,22 @@ if TYPE_CHECKING:
 GRAM = 5
 PERMUTATIONS = 128
 BANDS = (25, 5)  # 25 bands of 5 rows find a pair of similarity 0.8 with probability 0.99995; the rest is verified away
+LONG = 150  # 5-grams; above, a single number or negation is a small part of what a text says
 SHORT = 45  # 5-grams; below, a single changed character moves the similarity by more than the threshold allows for
 WRAPPED = 0.5  # when half of the texts share half of their 5-grams, that half is a wrapper and tells nothing apart
 SAMPLE = 100  # texts that are looked at to find out
+SLIPS = (
+    0.5  # similarity of short texts that may differ by slips of the keyboard only: each takes five 5-grams from both
+)
+LETTERS = 8  # that may be more or fewer in all, then
 SLACK = 0.12  # 3.4 standard deviations of a similarity of 0.8 that is estimated from 128 permutations
 
 _SPACE = re.compile(r"\s+")
+# A language named C++ is not C, and 1 + 1 is not 1 - 1: some signs are part of what is said.
+_DENIED = re.compile(
+    r"\b(do|does|did|is|was|are|were|have|has|had|could|would|should|must|need|ai|wo|ca|can)n?(?:(?<=n)['\u2019]?t|not)\b"
+)
+_WORD = re.compile(r"[a-z0-9]+(?:[+#]+(?![a-z0-9]))?|(?<=\d)\s*[-+*/^=<>%]\s*(?=\d)")
 
 
 class Components:
@@ -59,8 +71,20 @@ def normalise(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Words of a normalised text: runs of letters, marks and digits."""
-    return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split()
+    """Words of a normalised text: runs of letters, marks and digits, and the signs that tell texts apart.
+
+    A negation written together is two words (`isn't`, `isnt`, `is not`).
+    """
+    text = _DENIED.sub(r"\1 not", text)
+    if text.isascii():
+        return [word.strip() for word in _WORD.findall(text)]
+    plain = "".join(_said(c) for c in text)
+    return [word.strip() for part in plain.split() for word in (_WORD.findall(part) if part.isascii() else (part,))]
+
+
+def _said(c: str) -> str:
+    kind = unicodedata.category(c)
+    return c if kind[0] in "LMN" or c in "+#-*/^=<>%" else f" {c} " if kind == "So" else " "
 
 
 def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[int]:
@@ -74,9 +98,12 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
     normal = [normalise(text) for text in texts]
     components = Components(len(texts))
     components.join_equal(normal)
-    components.join_equal(" ".join(sorted(words(text))) or None for text in normal)
+    said = [words(text) for text in normal]
+    components.join_equal(in_any_order(some) or None for some in said)
     unique = sorted({components.find(i) for i in range(len(texts))})
-    families = _Families([normal[i] for i in unique], threshold)
+    for a, b in same_wordings([said[i] for i in unique]):
+        components.join(unique[a], unique[b])
+    families = _Families([normal[i] for i in unique], [said[i] for i in unique], threshold)
     for i, number in zip(unique, families.numbers(), strict=True):
         components.join(i, unique[number])
     return [components.find(i) for i in range(len(texts))]
@@ -85,10 +112,13 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
 class _Families:
     """Near duplicates among distinct normalised texts."""
 
-    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+    def __init__(self, texts: Sequence[str], said: Sequence[list[str]], threshold: float) -> None:
         self.threshold = threshold
         self.grams = [_grams(text) for text in texts]
-        self.bags = [frozenset(words(text)) for text in texts]
+        self.said = said
+        self.bags = [frozenset(some) for some in said]
+        self.times = Counter(word for bag in self.bags for word in bag)
+        self.letters = _letters(texts)
         if _wrapped(self.grams):
             self.grams = _without_common_grams(self.grams)
             self.bags = _without_common_words(self.bags)
@@ -127,16 +157,28 @@ class _Families:
 
     def _likely(self, i: int, others: NDArray[np.int64]) -> list[int]:
         """Those whose signatures say that they may be near: a hundred times cheaper than to compare the 5-grams."""
+        import numpy as np
+
         if not len(others):
             return []
         estimates = (self.signatures[others] == self.signatures[i]).mean(axis=1)
-        return [int(j) for j in others[estimates >= self.threshold - SLACK]]
+        near = estimates >= self.threshold - SLACK
+        if len(self.grams[i]) < LONG:
+            differ = np.abs(self.letters[others].astype(np.int16) - self.letters[i]).sum(axis=1)
+            near |= (estimates >= SLIPS - SLACK / 2) & (differ <= LETTERS)
+        return [int(j) for j in others[near]]
 
     def _near(self, i: int, j: int) -> bool:
         a, b = self.grams[i], self.grams[j]
-        if _jaccard(a, b) < self.threshold:
+        size = min(len(a), len(b))
+        if size < LONG and told_apart(self.bags[i], self.bags[j]):
             return False
-        return min(len(a), len(b)) >= SHORT or self._only_adds(self.bags[i], self.bags[j])
+        if _jaccard(a, b) >= self.threshold and (size >= SHORT or self._only_adds(self.bags[i], self.bags[j])):
+            return True
+        return size < LONG and only_slips(self.said[i], self.said[j], self._is_word)
+
+    def _is_word(self, word: str) -> bool:
+        return self.times[word] > RARE
 
     def _only_adds(self, a: frozenset[str], b: frozenset[str]) -> bool:
         """Whether one text is the other with words added, few of them."""
@@ -156,6 +198,17 @@ def _grams(text: str) -> NDArray[np.uint32]:
     for column in range(GRAM):  # FNV-1a over code points; wraps around modulo 2**64
         mixed = (mixed ^ windows[:, column]) * np.uint64(0x100000001B3)
     return np.unique((mixed ^ (mixed >> np.uint64(29))).astype(np.uint32))
+
+
+def _letters(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """How often each letter stands in a text, [texts, 32]; letters of other alphabets share columns."""
+    import numpy as np
+
+    counts = np.zeros((len(texts), 32), dtype=np.uint8)
+    for row, text in zip(counts, texts, strict=True):
+        codes = np.frombuffer(text.replace(" ", "").encode("utf-32-le"), dtype="<u4") % 32
+        row[:] = np.minimum(np.bincount(codes, minlength=32), 255)
+    return counts
 
 
 def _wrapped(grams: Sequence[NDArray[np.uint32]]) -> bool:
