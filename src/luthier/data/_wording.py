@@ -9,8 +9,9 @@ are found, and less of the rest.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 
 LONGEST = 40  # words; longer texts are compared by their 5-grams
@@ -25,11 +26,12 @@ _COURTESIES = frozenset(
     "a an the please pls plz kindly just hi hello hey dear thanks thank thx ty cheers ok okay um uh well so sorry"
     " regards bitte danke hallo merci bonjour svp hola gracias grazie ciao".split()
 )
-_PHRASES = (
-    ("can", "you"), ("could", "you"), ("would", "you"), ("will", "you"), ("thank", "you"), ("many", "thanks"),
-    ("kind", "regards"), ("best", "regards"), ("good", "morning"), ("good", "evening"), ("good", "afternoon"),
-    ("excuse", "me"),
-)  # fmt: skip
+_PHRASES = defaultdict(list)
+for _phrase in (
+    "can you,could you,would you,will you,thank you,many thanks,kind regards,best regards,good morning,good evening,"
+    "good afternoon,excuse me"
+).split(","):
+    _PHRASES[_phrase.split()[0]].append(_phrase.split())
 _ENDINGS = frozenset("a as advance asap can could for help if in it lot me much now possible so soon very you".split())
 _SMALL = frozenset(
     "i me my you your we us our it its this that these those there some any all of to in on at by for from with about"
@@ -63,23 +65,38 @@ def told_apart(a: Iterable[str], b: Iterable[str]) -> bool:
     return bool(a & NEGATIONS) != bool(b & NEGATIONS) or any(has_digit(word) for word in a ^ b)
 
 
-def same_wordings(texts: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
-    """Pairs of texts, given as their words, that are the same wording; enough of them to join all that are."""
-    short = [(i, tuple(words)) for i, words in enumerate(texts) if 2 <= len(words) <= LONGEST]
-    times = Counter(word for _, words in short for word in set(words))
+def word_counts(count: int, said: Callable[[int], list[str]]) -> Counter[str]:
+    """In how many of the texts each word stands. `said` gives the words of a text by its number."""
+    times: Counter[str] = Counter()
+    for i in range(count):
+        times.update(set(said(i)))
+    return times
+
+
+def same_wordings(count: int, said: Callable[[int], list[str]], times: Counter[str]) -> Iterator[tuple[int, int]]:
+    """Pairs of texts that are the same wording; enough of them to join all that are.
+
+    Nothing but a number is held of each text: its words are asked for again when they are needed.
+    """
     spelt = _Spelling(times)
-    written = [list(_split(words, spelt)) for _, words in short]
-    plain = [(i, _plain(words, spelt)) for (i, _), words in zip(short, written, strict=True)]
-    whole: dict[Hashable, int] = {}
-    for i, words in plain:
-        if len(words) >= 2:
-            yield whole.setdefault(in_any_order(words), i), i
-    for (i, words), as_written in zip(plain, written, strict=True):
-        readings = (_plain(other, spelt) for other in spelt.other_readings(as_written))
-        for other in (*_reduced(words), *readings):
-            if (first := whole.get(in_any_order(other))) is not None:
-                yield first, i
-    yield from _rare_slips(plain, times)
+    first: dict[int, int] = {}  # by a hash: two wordings in 2**64 are taken for one
+    places = _Places(times)
+    for i in range(count):
+        words = said(i)
+        if 2 <= len(words) <= LONGEST:
+            plain = _plain(list(_split(words, spelt)), spelt)
+            if len(plain) >= 2 and (other := first.setdefault(hash(in_any_order(plain)), i)) != i:
+                yield other, i
+            places.add(i, plain)
+    for i in range(count):
+        words = said(i)
+        if 2 <= len(words) <= LONGEST:
+            written = list(_split(words, spelt))
+            readings = (_plain(other, spelt) for other in spelt.other_readings(written))
+            for less in (*_reduced(_plain(written, spelt)), *readings):
+                if (found := first.get(hash(in_any_order(less)))) is not None and found != i:
+                    yield found, i
+    yield from places.slips(lambda i: _plain(list(_split(said(i), spelt)), spelt))
 
 
 def in_any_order(words: Sequence[str]) -> tuple[str, ...]:
@@ -96,10 +113,12 @@ def _without_courtesies(words: Sequence[str]) -> list[str]:
     left: list[str] = []
     at = 0
     while at < len(words):
-        phrase = next((p for p in _PHRASES if tuple(words[at : at + len(p)]) == p), None)
-        if phrase is None and words[at] not in _COURTESIES:
+        if words[at : at + 2] in _PHRASES.get(words[at], ()):
+            at += 2
+            continue
+        if words[at] not in _COURTESIES:
             left.append(words[at])
-        at += 1 if phrase is None else len(phrase)
+        at += 1
     return left
 
 
@@ -183,16 +202,35 @@ def _split(words: Sequence[str], spelt: _Spelling) -> Iterator[str]:
         yield from parts or (word,)
 
 
-def _rare_slips(plain: Sequence[tuple[int, list[str]]], times: Counter[str]) -> Iterator[tuple[int, int]]:
-    """Texts that are the same but for one rare word, which is the other's with one slip: mostly names."""
-    same_rest: dict[Hashable, list[tuple[int, str]]] = defaultdict(list)
-    for i, words in plain:
+class _Places:
+    """Texts that are the same but for one rare word, which is the other's with one slip: mostly names.
+
+    Of each rare word in a text a hash of the rest and its place are held, 14 bytes.
+    """
+
+    def __init__(self, times: Counter[str]) -> None:
+        self._times = times
+        self._rests, self._texts, self._at = array("q"), array("i"), array("h")
+
+    def add(self, i: int, words: Sequence[str]) -> None:
+        """Note the rare words of a text."""
+        least = 4 if len(words) > LEAST_LEFT + 1 else 5
         for at, word in enumerate(words):
-            if times[word] <= RARE and len(word) >= (4 if len(words) > LEAST_LEFT + 1 else 5) and _is_spelt(word):
-                same_rest[hash(in_any_order([*words[:at], *words[at + 1 :]]))].append((i, word))
-    for places in same_rest.values():
-        if len(places) > 1:
-            yield from _one_slip_apart(places)
+            if self._times[word] <= RARE and len(word) >= least and _is_spelt(word):
+                self._rests.append(hash(in_any_order([*words[:at], *words[at + 1 :]])))
+                self._texts.append(i)
+                self._at.append(at)
+
+    def slips(self, plain: Callable[[int], list[str]]) -> Iterator[tuple[int, int]]:
+        """Pairs of texts with the same rest whose rare words are one slip apart; `plain` gives a text's words."""
+        import numpy as np
+
+        rests = np.frombuffer(self._rests, np.int64) if len(self._rests) else np.zeros(0, np.int64)
+        order = np.argsort(rests, kind="stable")
+        edges = np.flatnonzero(np.diff(rests[order])) + 1
+        for same in np.split(order, edges):
+            if len(same) > 1:
+                yield from _one_slip_apart([(self._texts[k], plain(self._texts[k])[self._at[k]]) for k in same])
 
 
 def _one_slip_apart(places: Sequence[tuple[int, str]]) -> Iterator[tuple[int, int]]:
