@@ -131,10 +131,34 @@ def test_near_duplicates_stay_together() -> None:
         ("a" * 400 + " end", "a" * 400 + " fin", False),
         (" ".join(WORDS), " ".join([*WORDS[:-1], "changed"]), True),
         (" ".join(WORDS[:30]), " ".join(WORDS[30:]), False),
+        ("How do I activate my card?", "Hi, how do I activate my card please", True),
+        ("How do I activate my card?", "How do I activate card?", True),
+        ("How do I activate my card?", "I don't know how to activate my card", False),
+        ("My card is not working at the moment", "My card isnt working at the moment", True),
+        ("Is my transfer to Sweden delayed by the holidays?", "Is my transfer ot Swedn delayed by the holidays?", True),
+        ("play Thriller tonight", "play Thriler tonight", True),
+        ("play Heat", "play Meat", False),
+        ("I can see the payment in my app", "I cannot see the payment in my app", False),
+        ("What is the exchange rate for 20 euros today", "What is the exchange rate for 30 euros today", False),
+        ("write hello world in C", "write hello world in C++", False),
+        ("what is 9 - 4", "what is 4 - 9", False),
+        ("great service 😀", "great service 😡", False),
     ],
 )
 def test_what_a_near_duplicate_is(first: str, second: str, same: bool) -> None:
     assert (near_duplicate_groups([first, second]) == [0, 0]) is same
+
+
+def test_slips_are_undone_where_the_set_knows_the_word() -> None:
+    known = [
+        f"{verb} my card {end}" for verb in ("block", "order", "cancel", "show") for end in ("now", "again", "soon")
+    ]
+    slipped = ["blok my card now", "order my crad again", "cancle my card soon", "show mycard again"]
+    groups = near_duplicate_groups([*known, *slipped])
+    assert groups[len(known) :] == [known.index(t) for t in (
+        "block my card now", "order my card again", "cancel my card soon", "show my card again",
+    )]  # fmt: skip
+    assert groups[: len(known)] == list(range(len(known)))
 
 
 def grams(text: str) -> set[str]:

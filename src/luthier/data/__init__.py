@@ -1,6 +1,6 @@
 """What you have: readers and splits."""
 
-from luthier.data._duplicates import near_duplicate_groups, normalise
+from luthier.data._duplicates import near_duplicate_groups
 from luthier.data._examples import (
     Document,
     Example,
@@ -15,6 +15,7 @@ from luthier.data._examples import (
 from luthier.data._json import BadValue, parse_json
 from luthier.data._read import Reading, read_examples, read_inputs, scan_examples
 from luthier.data._split import groups_of, leaks, split_as_dict, split_examples, split_from_dict
+from luthier.data._words import normalise
 
 __all__ = [
     "BadValue",

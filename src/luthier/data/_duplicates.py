@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import itertools
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-GRAM = 5
-PERMUTATIONS = 128
-BANDS = (25, 5)  # 25 bands of 5 rows find a pair of similarity 0.8 with probability 0.99995; the rest is verified away
-SHORT = 45  # 5-grams; below, a single changed character moves the similarity by more than the threshold allows for
-WRAPPED = 0.5  # when half of the texts share half of their 5-grams, that half is a wrapper and tells nothing apart
-SAMPLE = 100  # texts that are looked at to find out
-SLACK = 0.12  # 3.4 standard deviations of a similarity of 0.8 that is estimated from 128 permutations
-
-_SPACE = re.compile(r"\s+")
+from luthier.data._near import near_pairs
+from luthier.data._wording import in_any_order, same_wordings, word_counts
+from luthier.data._words import Texts, normalise, words
 
 
 class Components:
@@ -45,22 +28,22 @@ class Components:
         a, b = self.find(i), self.find(j)
         self._parent[max(a, b)] = min(a, b)
 
+    def join_hashes(self, hashes: Iterable[int]) -> None:
+        """Join all numbers whose 64-bit hashes are equal, without holding what was hashed."""
+        import numpy as np
+
+        values = np.fromiter(hashes, np.int64, len(self._parent))
+        order = np.argsort(values, kind="stable")
+        same = np.flatnonzero(values[order][1:] == values[order][:-1])
+        for place in same:
+            self.join(int(order[place]), int(order[place + 1]))
+
     def join_equal(self, keys: Iterable[object]) -> None:
         """Join all numbers whose keys are equal; None is equal to nothing."""
         first: dict[object, int] = {}
         for i, key in enumerate(keys):
             if key is not None:
                 self.join(first.setdefault(key, i), i)
-
-
-def normalise(text: str) -> str:
-    """Compatibility characters, case and white space made one: what "the same text" means."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
-
-
-def words(text: str) -> list[str]:
-    """Words of a normalised text: runs of letters, marks and digits."""
-    return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split()
 
 
 def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[int]:
@@ -71,126 +54,14 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
     texts also have to differ only by added words, so that `play X` and `play Y` stay apart. Where most texts share
     most of their 5-grams (an instruction around every input), what stands in more than half of them is left out.
     """
-    normal = [normalise(text) for text in texts]
     components = Components(len(texts))
-    components.join_equal(normal)
-    components.join_equal(" ".join(sorted(words(text))) or None for text in normal)
+    components.join_hashes(hash(normalise(text)) for text in texts)
+    components.join_hashes(hash(in_any_order(words(normalise(text))) or i) for i, text in enumerate(texts))
     unique = sorted({components.find(i) for i in range(len(texts))})
-    families = _Families([normal[i] for i in unique], threshold)
-    for i, number in zip(unique, families.numbers(), strict=True):
-        components.join(i, unique[number])
+    distinct = Texts([texts[i] for i in unique])
+    times = word_counts(len(distinct), distinct.words)
+    for a, b in same_wordings(len(distinct), distinct.words, times):
+        components.join(unique[a], unique[b])
+    for a, b in near_pairs(distinct, times, threshold):
+        components.join(unique[a], unique[b])
     return [components.find(i) for i in range(len(texts))]
-
-
-class _Families:
-    """Near duplicates among distinct normalised texts."""
-
-    def __init__(self, texts: Sequence[str], threshold: float) -> None:
-        self.threshold = threshold
-        self.grams = [_grams(text) for text in texts]
-        self.bags = [frozenset(words(text)) for text in texts]
-        if _wrapped(self.grams):
-            self.grams = _without_common_grams(self.grams)
-            self.bags = _without_common_words(self.bags)
-        self.signatures = _signatures(self.grams)
-        self.components = Components(len(texts))
-
-    def numbers(self) -> list[int]:
-        for bucket in self._buckets():
-            self._join(bucket)
-        return [self.components.find(i) for i in range(len(self.grams))]
-
-    def _buckets(self) -> Iterator[list[int]]:
-        """Texts that agree in a band of their signatures."""
-        some = [i for i, grams in enumerate(self.grams) if len(grams)]
-        bands, rows = BANDS
-        for band in range(bands):
-            part = self.signatures[:, band * rows : (band + 1) * rows]
-            buckets: dict[bytes, list[int]] = {}
-            for i in some:
-                buckets.setdefault(part[i].tobytes(), []).append(i)
-            yield from (bucket for bucket in buckets.values() if len(bucket) > 1)
-
-    def _join(self, bucket: Sequence[int]) -> None:
-        """Join what is near in a bucket; families that are joined already are not compared again."""
-        import numpy as np
-
-        members = np.array(bucket)
-        roots = np.array([self.components.find(i) for i in bucket])
-        for last, i in enumerate(bucket):
-            others = members[:last][roots[:last] != roots[last]]
-            for j in self._likely(i, others):
-                a, b = self.components.find(i), self.components.find(j)
-                if a != b and self._near(i, j):
-                    self.components.join(a, b)
-                    roots[(roots == a) | (roots == b)] = min(a, b)
-
-    def _likely(self, i: int, others: NDArray[np.int64]) -> list[int]:
-        """Those whose signatures say that they may be near: a hundred times cheaper than to compare the 5-grams."""
-        if not len(others):
-            return []
-        estimates = (self.signatures[others] == self.signatures[i]).mean(axis=1)
-        return [int(j) for j in others[estimates >= self.threshold - SLACK]]
-
-    def _near(self, i: int, j: int) -> bool:
-        a, b = self.grams[i], self.grams[j]
-        if _jaccard(a, b) < self.threshold:
-            return False
-        return min(len(a), len(b)) >= SHORT or self._only_adds(self.bags[i], self.bags[j])
-
-    def _only_adds(self, a: frozenset[str], b: frozenset[str]) -> bool:
-        """Whether one text is the other with words added, few of them."""
-        few = min(len(a), len(b)) >= self.threshold * max(len(a), len(b))
-        return few and bool(a) and bool(b) and (a <= b or b <= a)
-
-
-def _grams(text: str) -> NDArray[np.uint32]:
-    """Sorted distinct 32-bit hashes of the character 5-grams (one hash of the whole text when it is shorter)."""
-    import numpy as np
-
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.uint64)
-    if len(codes) < GRAM:
-        codes = np.concatenate([codes, np.zeros(GRAM - len(codes), dtype=np.uint64)])
-    windows = np.lib.stride_tricks.sliding_window_view(codes, GRAM)
-    mixed = np.zeros(len(windows), dtype=np.uint64)
-    for column in range(GRAM):  # FNV-1a over code points; wraps around modulo 2**64
-        mixed = (mixed ^ windows[:, column]) * np.uint64(0x100000001B3)
-    return np.unique((mixed ^ (mixed >> np.uint64(29))).astype(np.uint32))
-
-
-def _wrapped(grams: Sequence[NDArray[np.uint32]]) -> bool:
-    """Whether in a sample, which does not depend on the order, most texts share most of what they say."""
-    if len(grams) < SAMPLE // 5:
-        return False
-    sample = heapq.nsmallest(SAMPLE, grams, key=lambda g: hashlib.sha256(g.tobytes()).digest())
-    alike = [_jaccard(a, b) >= WRAPPED for a, b in itertools.combinations(sample, 2)]
-    return sum(alike) > WRAPPED**2 * len(alike)
-
-
-def _without_common_grams(grams: Sequence[NDArray[np.uint32]]) -> list[NDArray[np.uint32]]:
-    import numpy as np
-
-    values, counts = np.unique(np.concatenate(grams), return_counts=True)
-    common = values[counts > WRAPPED * len(grams)]
-    return [g[~np.isin(g, common, assume_unique=True)] for g in grams]
-
-
-def _without_common_words(bags: Sequence[frozenset[str]]) -> list[frozenset[str]]:
-    counts = Counter(word for bag in bags for word in bag)
-    common = {word for word, count in counts.items() if count > WRAPPED * len(bags)}
-    return [bag - common for bag in bags]
-
-
-def _signatures(grams: Sequence[NDArray[np.uint32]]) -> NDArray[np.uint32]:
-    import numpy as np
-    from datasketch import MinHash
-
-    hashes = MinHash.bulk(grams, num_perm=PERMUTATIONS, hashfunc=int)
-    return np.stack([h.hashvalues for h in hashes]) if hashes else np.zeros((0, PERMUTATIONS), dtype=np.uint32)
-
-
-def _jaccard(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
-    import numpy as np
-
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)

@@ -34,10 +34,10 @@ class Sketches:
 
         self.bits = np.zeros((len(texts), PERMUTATIONS), np.uint8)
         self.keys = np.zeros((len(texts), BANDS[0]), np.uint32)
-        self.empty = np.zeros(len(texts), bool)
+        self.sizes = np.zeros(len(texts), np.int32)  # distinct grams
         for start in range(0, len(texts), CHUNK):
             part = slice(start, start + CHUNK)
-            minima, self.empty[part] = _minima(texts[part], common)
+            minima, self.sizes[part] = _minima(texts[part], common)
             self.bits[part] = minima.astype(np.uint8)
             for band in range(BANDS[0]):
                 self.keys[part, band] = _key(minima[:, band * BANDS[1] : (band + 1) * BANDS[1]])
@@ -46,7 +46,7 @@ class Sketches:
         """The texts that agree in a band, two or more of them, in ascending order."""
         import numpy as np
 
-        some = np.flatnonzero(~self.empty)
+        some = np.flatnonzero(self.sizes)
         for band in range(BANDS[0]):
             keys = self.keys[some, band]
             order = np.argsort(keys, kind="stable")
@@ -56,12 +56,10 @@ class Sketches:
             for place in np.flatnonzero(ends - starts > 1):
                 yield some[order[starts[place] : ends[place]]]
 
-    def similar(self, i: int, others: NDArray[np.int64], least: float) -> NDArray[np.int64]:
-        """Those of the others whose estimated Jaccard similarity with text `i` is at least `least`."""
-        agree = (self.bits[others] == self.bits[i]).mean(axis=1)
-        # two texts that share nothing still agree in one of 256 values
-        near: NDArray[np.int64] = others[(agree - 1 / 256) / (1 - 1 / 256) >= least]
-        return near
+    def similarity(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The estimated Jaccard similarity of text `i` with each of the others."""
+        agree: NDArray[np.float64] = (self.bits[others] == self.bits[i]).mean(axis=1)
+        return (agree - 1 / 256) / (1 - 1 / 256)  # two texts that share nothing still agree in one of 256 values
 
 
 def grams_of(text: str, common: Grams | None = None) -> Grams:
@@ -104,8 +102,8 @@ def _grams(texts: Sequence[str]) -> tuple[Grams, NDArray[np.int64]]:
     return (keyed & np.uint64(0xFFFFFFFF)).astype(np.uint32), starts
 
 
-def _minima(texts: Sequence[str], common: Grams | None) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """The least value of each permutation over each text's grams, uint32 [texts, 128], and which texts have no gram."""
+def _minima(texts: Sequence[str], common: Grams | None) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The least value of each permutation over each text's grams, uint32 [texts, 128], and the number of grams."""
     import numpy as np
 
     grams, starts = _grams(texts)
@@ -117,7 +115,7 @@ def _minima(texts: Sequence[str], common: Grams | None) -> tuple[NDArray[np.uint
     empty = counts == 0
     minima = np.zeros((len(texts), PERMUTATIONS), np.uint32)
     if not len(grams):
-        return minima, empty
+        return minima, counts
     starts = (np.cumsum(counts) - counts)[~empty]
     wide = grams.astype(np.uint64)
     factors, shifts = _permutations()
@@ -125,7 +123,7 @@ def _minima(texts: Sequence[str], common: Grams | None) -> tuple[NDArray[np.uint
         # multiply-shift: 2-universal, without a division (Dietzfelbinger et al. 1997)
         values = ((wide * factors[place] + shifts[place]) >> np.uint64(32)).astype(np.uint32)
         minima[~empty, place] = np.minimum.reduceat(values, starts)
-    return minima, empty
+    return minima, counts
 
 
 def _permutations() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
