@@ -1,0 +1,143 @@
+"""What is found in a text that should not be learned: a span, its kind, and words nearby that say what a number is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal[
+    "secret",
+    "password",
+    "card",
+    "iban",
+    "national-id",
+    "email",
+    "phone",
+    "birth-date",
+    "address",
+    "name",
+    "network",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A span of a text. `value` is the same for the same datum however it is written; `what` names its form.
+
+    `documented`: a value that documentation reserves for examples, or one inside a placeholder: nobody's datum.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    what: str
+    value: str = field(repr=False)
+    documented: bool = False
+
+
+# Words that say what a number beside them is: a kind, `id` for any national number, `id:` and the forms of one
+# country, or `other` for numbers that are nobody's.
+_WORDS: Mapping[str, str] = {
+    "phone": "phone|telephone|tel|mobile|mobile number|cell|cellphone|call|call me|called|dial|ring|text me|sms"
+    "|whatsapp|signal|fax|contact number|callback|reach me|reach us|telefon|telefonnummer|handy|handynummer"
+    "|mobilnummer|rufnummer|anrufen|téléphone|portable|appelez|appeler|teléfono|móvil|celular|llámame|llamar"
+    "|telefono|cellulare|chiamami|telefoon|telefoonnummer|mobiel|bel me|telefone|telemóvel|ligue|telefonu|komórka"
+    "|zadzwoń|puhelin|ring mig|mobilnr|msisdn|hotline",
+    "card": "card|card number|credit card|debit card|visa|mastercard|amex|american express|discover|maestro|jcb"
+    "|diners|unionpay|kreditkarte|kartennummer|karte|carte|carte bancaire|tarjeta|carta|creditcard|cartão|karty|pan"
+    "|cvv|cvc|expiry|expires|exp",
+    "account": "iban|account|account number|konto|kontonummer|compte|cuenta|conto|rekening|rekeningnummer|conta",
+    "birth": "dob|date of birth|birth date|birthdate|birthday|born|geburtsdatum|geboren",
+    "id": "national id|national identity|identity number|identity card|identity document|identification number"
+    "|identity no|id card|personal id|personal identity|personal identification|personal number|tax id"
+    "|tax number|tax identification|taxpayer|tin|citizen id|citizen number|insurance number"
+    "|social insurance|social security number|passport|ausweis|ausweisnummer|personalausweis|government id",
+    "id:us": "ssn|social security|itin|social security no|social",
+    "id:gb": "nino|national insurance|ni number|nhs|nhs number|nhs no",
+    "id:ca": "sin|social insurance",
+    "id:de": "steuer-id|steueridentifikationsnummer|steuernummer|steuer-identifikationsnummer|idnr|tax id",
+    "id:fr": "nir|numéro de sécurité sociale|sécurité sociale|insee|numero de securite sociale|carte vitale",
+    "id:es": "dni|nie|nif",
+    "id:it": "codice fiscale|cod. fiscale",
+    "id:nl": "bsn|burgerservicenummer|sofinummer",
+    "id:be": "rijksregisternummer|rijksregister|numéro national|registre national|nrn|insz|niss",
+    "id:pl": "pesel",
+    "id:pt": "nif|contribuinte|cartão de cidadão",
+    "id:se": "personnummer|samordningsnummer",
+    "id:no": "fødselsnummer|fodselsnummer|personnummer",
+    "id:dk": "cpr|cpr-nummer|personnummer",
+    "id:fi": "hetu|henkilötunnus",
+    "id:br": "cpf|cadastro de pessoas físicas",
+    "id:in": "aadhaar|aadhar|uidai|pan card|pan number",
+    "id:au": "tfn|tax file number|tax file",
+    "id:nz": "ird",
+    "id:at": "sozialversicherungsnummer|svnr|sv-nummer",
+    "id:ch": "ahv|ahv-nummer|ahvn13|avs|avs-nummer",
+    "id:cz": "rodné číslo|rodne cislo|rodné čislo",
+    "id:tr": "tc kimlik|tckn|kimlik",
+    "id:ro": "cnp|cod numeric personal",
+    "id:bg": "egn|егн",
+    "id:hr": "oib",
+    "id:gr": "amka|αμκα",
+    "id:ee": "isikukood",
+    "id:lt": "asmens kodas",
+    "id:ie": "pps|ppsn|pps number",
+    "id:is": "kennitala",
+    "id:il": "teudat zehut",
+    "id:za": "south african id|sa id",
+    "id:cn": "身份证|resident identity",
+    "id:kr": "rrn|주민등록번호|resident registration",
+    "id:mx": "curp|rfc",
+    "id:cl": "rut|run",
+    "id:ar": "dni|cuit|cuil",
+    "id:my": "nric|mykad",
+    "id:id": "nik|ktp",
+    "id:th": "thai id",
+    "id:si": "emšo|emso|jmbg",
+    "id:ru": "inn|инн",
+    "id:jp": "my number",
+    "other": "order|order number|order no|order id|invoice|tracking|tracking number|shipment|parcel|ticket|case"
+    "|case number|reference|reference number|ref|transaction|transaction id|booking|confirmation|sku|isbn|ean|gtin|upc"
+    "|barcode|serial|serial number|part|part number|item|product|version|build|release|timestamp|epoch|unix time|commit"
+    "|hash|checksum|md5|sha1|sha256|coordinates|latitude|longitude|lat|lon|lng|imei|iccid|model|model number|batch|lot"
+    "|port|page|room|flight|bestellnummer|bestellung|rechnung|rechnungsnummer|sendungsnummer|commande|facture|pedido"
+    "|factura|ordine|fattura|uuid|guid|revision|log|session|process|pid|error|issn|doi|meter|claim|policy",
+}
+
+_LEFT, _RIGHT = 48, 24  # characters beside a number in which such a word is looked for
+
+_MEANING: dict[str, frozenset[str]] = {}
+for _kind, _list in _WORDS.items():
+    for _word in _list.split("|"):
+        _key = re.sub(r"[\s_\-.]+", "", _word.lower())
+        _MEANING[_key] = _MEANING.get(_key, frozenset()) | {_kind}
+
+_CUE = re.compile(
+    # whole words, also as parts of snake_case and camelCase keys
+    r"(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?:"
+    + "|".join(
+        re.sub(r"[\s\-]+", r"[\\s_\\-]*", re.escape(word).replace("\\ ", " ").replace("\\-", "-"))
+        for word in sorted({w for words in _WORDS.values() for w in words.split("|")}, key=lambda w: (-len(w), w))
+    )
+    + r")s?(?-i:(?![a-zà-ÿ]))",
+    re.IGNORECASE,
+)
+
+
+def cue(text: str, start: int, end: int) -> frozenset[str]:
+    """What the nearest telling word beside a number says it is: before it, or else just after it; empty if none."""
+    last = None
+    for last in _CUE.finditer(text, max(0, start - _LEFT), start):
+        pass
+    found = last or _CUE.search(text, end, min(len(text), end + _RIGHT))
+    if found is None:
+        return frozenset()
+    key = re.sub(r"[\s_\-.]+", "", found.group().lower())
+    return _MEANING.get(key) or _MEANING.get(key.removesuffix("s"), frozenset())
+
+
+def digits(text: str) -> str:
+    """The decimal digits of a text."""
+    return "".join(c for c in text if c in "0123456789")

@@ -1,0 +1,161 @@
+"""Secrets: keys and tokens by the forms that their makers document, and passwords by what is said before them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from luthier.audit._personal_match import Match
+
+# name: form. Each begins with letters that its maker chose so that such tools find it.
+FORMS: dict[str, str] = {
+    "AWS access key": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
+    "Google API key": r"AIza[\w-]{35}",
+    "Google OAuth secret": r"GOCSPX-[\w-]{28}",
+    "Google OAuth token": r"ya29\.[\w-]{20,}",
+    "GitHub token": r"gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
+    "GitLab token": r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[\w-]{20,64}",
+    "Slack token": r"xox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{20,}",
+    "Slack webhook": r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/+]{20,}",
+    "Discord webhook": r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,}",
+    "Anthropic key": r"sk-ant-[\w-]{20,}",
+    "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[\w-]{20,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|sk-[A-Za-z0-9]{40,64}",
+    "OpenRouter key": r"sk-or-v1-[0-9a-f]{64}",
+    "Stripe key": r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}",
+    "Hugging Face token": r"(?:hf|api_org)_[A-Za-z]{30,40}",
+    "Groq key": r"gsk_[A-Za-z0-9]{48,}",
+    "xAI key": r"xai-[A-Za-z0-9]{60,}",
+    "Perplexity key": r"pplx-[A-Za-z0-9]{40,}",
+    "Replicate token": r"r8_[A-Za-z0-9]{37}",
+    "SendGrid key": r"SG\.[\w-]{16,32}\.[\w-]{16,64}",
+    "Mailchimp key": r"[0-9a-f]{32}-us\d{1,2}",
+    "Mailgun key": r"key-[0-9a-f]{32}",
+    "Twilio key": r"SK[0-9a-f]{32}",
+    "npm token": r"npm_[A-Za-z0-9]{36}",
+    "PyPI token": r"pypi-AgEI[\w-]{50,}",
+    "RubyGems key": r"rubygems_[0-9a-f]{48}",
+    "Docker token": r"dckr_(?:pat|oat)_[\w-]{27,}",
+    "DigitalOcean token": r"do[opr]_v1_[0-9a-f]{64}",
+    "Shopify token": r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
+    "Square token": r"sq0(?:atp|csp|idp)-[\w-]{22,43}|EAAA[\w-]{60}",
+    "Telegram bot token": r"\d{8,10}:AA[\w-]{32,34}",
+    "Discord bot token": r"[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,38}",
+    "Databricks token": r"dapi[0-9a-f]{32}(?:-\d)?",
+    "Vault token": r"hv[sbr]\.[\w-]{24,}",
+    "Linear key": r"lin_(?:api|oauth)_[A-Za-z0-9]{40,}",
+    "Notion token": r"ntn_[A-Za-z0-9]{43,}|secret_[A-Za-z0-9]{43}",
+    "Atlassian token": r"AT(?:ATT|CTT|BB)3?[\w=-]{24,}",
+    "Figma token": r"fig[doru]_[\w-]{40,}",
+    "Postman key": r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}",
+    "Grafana token": r"glsa_[A-Za-z0-9]{32}_[0-9a-fA-F]{8}|glc_[A-Za-z0-9+/=]{32,}",
+    "New Relic key": r"NRAK-[A-Z0-9]{27}",
+    "Supabase token": r"sb[ps]_[0-9a-zA-Z_]{40,}|sb_secret_[\w-]{20,}",
+    "Sentry token": r"sntry[su]_[\w+/=]{40,}",
+    "Doppler token": r"dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9._-]{40,}",
+    "Dropbox token": r"sl\.[\w-]{60,}",
+    "Facebook token": r"EAAC[A-Za-z0-9]{60,}",
+    "Airtable token": r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}",
+    "Azure storage key": r"AccountKey=[A-Za-z0-9+/]{86}==",
+    "Azure AD secret": r"[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{31,34}",
+    "age secret key": r"AGE-SECRET-KEY-1[0-9A-Z]{58}",
+    "JSON Web Token": r"eyJ[\w-]{10,}\.eyJ[\w-]{8,}\.[\w-]{16,}",
+}
+_KNOWN = re.compile(
+    r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9]-)(?:"
+    + "|".join(f"(?P<k{number}>{form})" for number, form in enumerate(FORMS.values()))
+    + r")(?![A-Za-z0-9_])"
+)
+# what a text must hold for one of the forms to be there: looked for first, because most texts hold none
+_SIGN = re.compile(
+    r"A(?:KIA|SIA|BIA|CCA|Iza|TATT|TCTT|TBB|ccountKey=|GE-SEC)|GOCSPX|ya29|gh[pousr]_|github_pat|gl\w{2,5}-|xox|xapp-"
+    r"|hooks\.slack|/api/webhooks/|sk[-_]|rk_|whsec_|hf_|api_org_|gsk_|xai-|pplx-|r8_|SG\.|-us\d|key-|SK[0-9a-f]|npm_"
+    r"|pypi-|rubygems_|dckr_|do[opr]_v1|shp\w\w_|sq0|EAA|\d:AA|[MNO]\w{20}|dapi|hv[sbr]\.|lin_|ntn_|secret_|fig\w_|PMAK"
+    r"|gl(?:sa|c)_|NRAK|sb\w|sntry|dp\.|sl\.|pat[A-Za-z0-9]{14}\.|\dQ~|eyJ"
+)
+_BLOCK = re.compile(
+    r"-----BEGIN (?P<what>[A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?)-----.{32,}?(?:-----END (?P=what)-----|\Z)", re.DOTALL
+)
+_ADDRESS = re.compile(r"(?<![A-Za-z])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\[\]-]+", re.I)
+_BEARER = re.compile(r"\b(?:bearer|basic)\s+([A-Za-z0-9+/._~-]{20,}={0,2})", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"(?:pass(?:word|wd|phrase|code)?|pwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|has[łl]o"
+    r"|secret|token|api[\s_-]?key|access[\s_-]?key|private[\s_-]?key|client[\s_-]?secret|auth[\s_-]?key|credentials?)"
+    r"[\"']?\s*(?P<sign>:=|=>|=|:|(?:is|was|ist|est|es|is now|to)(?=\s))\s*[\"'`]?(?P<value>[^\s\"'`,;<>{}()\[\]]{6,200})",
+    re.IGNORECASE,
+)
+PASSWORD_SIGNS = (
+    "pass pwd kennwort contraseña senha wachtwoord haslo hasło secret token apikey api_key api-key credential bearer basic"
+).split() + ["api key", "access key", "accesskey", "access_key", "private key", "private_key", "auth"]
+_STAND_IN = re.compile(
+    r"(?:your|my|the|some|new|old|change|example|dummy|sample|test|fake|placeholder|redacted|removed|hidden|todo|xxx+"
+    r"|password|passwd|secret|token|none|null|true|false|undefined|env|os\.|process\.|\$|%|\*|\.\.\.|…|<|\{)",
+    re.IGNORECASE,
+)
+
+
+def secrets(text: str) -> Iterator[Match]:
+    """Keys and tokens of known form, private key blocks, addresses with a password, passwords that are given."""
+    if "PRIVATE KEY" in text:
+        for found in _BLOCK.finditer(text):
+            yield _secret(found.start(), found.end(), "private key", found.group())
+    if "://" in text and "@" in text:
+        for found in _ADDRESS.finditer(text):
+            if not _stands_in(found[1]) and found[1].lower() not in ("password", "pass", "pwd", "pw", "secret"):
+                yield _secret(found.start(1), found.end(1), "password in an address", found[1])
+    if _SIGN.search(text):
+        for found in _KNOWN.finditer(text):
+            name = list(FORMS)[int((found.lastgroup or "k0")[1:])]
+            if name != "JSON Web Token" or _is_jwt(found.group()):
+                yield _secret(found.start(), found.end(), name, found.group())
+    yield from _given(text)
+
+
+def _secret(start: int, end: int, what: str, value: str) -> Match:
+    body = value[6:] if len(value) > 20 else value
+    drawn = "EXAMPLE" in value.upper() or (len(body) >= 12 and len(set(body)) < 6)
+    return Match("secret", start, end, what, value, drawn)
+
+
+def _given(text: str) -> Iterator[Match]:
+    """What follows "password:" or "Bearer" and looks made, not said: letters with digits or signs, of high entropy."""
+    for found in _BEARER.finditer(text):
+        if entropy(found[1]) >= 3.5 and any(c.isdigit() for c in found[1]):
+            yield Match("secret", found.start(1), found.end(1), "bearer token", found[1])
+    for found in _ASSIGNED.finditer(text):
+        value = found["value"].rstrip(".!?")
+        said = found["sign"].isalpha()
+        start = found.start("value")
+        if len(value) >= 6 and _made(value, said) and not _stands_in(value):
+            yield Match("password", start, start + len(value), "password or key", value)
+
+
+def _made(value: str, said: bool) -> bool:
+    classes = [any(test(c) for c in value) for test in (str.islower, str.isupper, str.isdigit)]
+    signs = any(not c.isalnum() and c not in "-_./:" for c in value)
+    if value.startswith(("http://", "https://", "/", "--", "./")) or value.endswith(("()", ":")):
+        return False
+    made = classes[2] and (classes[0] or classes[1]) or (signs and sum(classes) >= 2)
+    return made and entropy(value) >= (2.5 if said or len(value) < 10 else 2.8)
+
+
+def _stands_in(value: str) -> bool:
+    return bool(_STAND_IN.match(value)) or len(set(value)) < 4
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy of the characters, bits a character."""
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
+
+
+def _is_jwt(token: str) -> bool:
+    head = token.split(".", 1)[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    except (binascii.Error, ValueError):
+        return False
+    return isinstance(header, dict) and "alg" in header
