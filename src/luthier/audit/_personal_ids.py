@@ -37,7 +37,9 @@ FORMS = (
     Form("es", "NIE", "es.nie", "A9999999A|A-9999999-A|A 9999999 A|A9999999-A|A-9999999A|A9.999.999-A"),
     Form("it", "codice fiscale", "it.codicefiscale", "AAAAAA99A99A999A|AAA AAA 99A99 A999A|AAA AAA 99A99 A999 A"),
     Form("nl", "BSN", "nl.bsn", "", "999999999|9999.99.999|999 999 999|9999 99 999|999-999-999|99999999"),
-    Form("be", "rijksregisternummer", "be.nn", "99.99.99-999.99|99999999999|999999-999-99|99.99.99.999.99|999999 999 99"),
+    Form(
+        "be", "rijksregisternummer", "be.nn", "99.99.99-999.99|99999999999|999999-999-99|99.99.99.999.99|999999 999 99"
+    ),
     Form("pl", "PESEL", "pl.pesel", "99999999999"),
     Form("pt", "NIF", "pt.nif", "", "999999999|999 999 999|999.999.999"),
     Form("pt", "cartão de cidadão", "pt.cc", "99999999 9 AA9|999999999AA9|99999999 9AA9"),
@@ -139,9 +141,8 @@ def _bound(text: str, end: int) -> bool:
 def _identify(text: str, start: int, end: int) -> Match | None:
     written = text[start:end]
     forms = _SHAPES.get(written.translate(_SHAPE))
-    if forms is None or text[max(start - 1, 0) : start] in ("#", ".", ",", "/", "=", "-") and start > 0:
-        if forms is None or text[start - 1] != "=":
-            return None
+    if forms is None or (start > 0 and text[start - 1] in "#.,/-"):
+        return None
     compact = "".join(c for c in written if c.isalnum() or c == "+").upper()
     said = cue(text, start, end)
     for form, alone in forms:

@@ -128,10 +128,8 @@ _CUE = re.compile(
 
 def cue(text: str, start: int, end: int) -> frozenset[str]:
     """What the nearest telling word beside a number says it is: before it, or else just after it; empty if none."""
-    last = None
-    for last in _CUE.finditer(text, max(0, start - _LEFT), start):
-        pass
-    found = last or _CUE.search(text, end, min(len(text), end + _RIGHT))
+    before = list(_CUE.finditer(text, max(0, start - _LEFT), start))
+    found = before[-1] if before else _CUE.search(text, end, min(len(text), end + _RIGHT))
     if found is None:
         return frozenset()
     key = re.sub(r"[\s_\-.]+", "", found.group().lower())

@@ -135,8 +135,9 @@ _FICTION = re.compile(
 
 
 def phones(text: str) -> Iterator[Match]:
-    """Telephone numbers: international ones that are valid (numbering plans of the library `phonenumbers`), national
-    ones that are written like one or stand beside a word such as "call".
+    """Telephone numbers: international ones, and national ones that look like one or stand beside a word like "call".
+
+    Whether a number can exist is asked of the numbering plans in the library `phonenumbers`.
     """
     for found in _ABROAD.finditer(text):
         yield from _abroad(text, found.start(), found.end())

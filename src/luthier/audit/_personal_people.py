@@ -15,12 +15,12 @@ _MORE = rf"(?:[ ](?:[{UPPER}]\.[ ]?)?{_PARTICLE}{_NAME_WORD})"
 _FULL_NAME, _ANY_NAME = rf"{_NAME_WORD}{_MORE}{{1,3}}", rf"{_NAME_WORD}{_MORE}{{0,3}}"
 
 _ENGLISH = (
-    "Street St Road Rd Avenue Ave Lane Ln Drive Dr Boulevard Blvd Court Ct Place Pl Square Sq Terrace Way Close Crescent"
-    " Parkway Pkwy Highway Hwy Circle Cir Trail Grove Gardens Row Mews Hill Walk Quay"
+    "Street St Road Rd Avenue Ave Lane Ln Drive Dr Boulevard Blvd Court Ct Place Pl Square Sq Terrace Way Close"
+    " Crescent Parkway Pkwy Highway Hwy Circle Cir Trail Grove Gardens Row Mews Hill Walk Quay"
 ).split()
 _GERMANIC = (
-    "straße strasse str. weg platz allee gasse damm ufer straat laan plein gracht kade dijk gatan vägen gränd veien vegen"
-    " gata vej gade katu tie"
+    "straße strasse str. weg platz allee gasse damm ufer straat laan plein gracht kade dijk gatan vägen gränd veien"
+    " vegen gata vej gade katu tie"
 ).split()
 _FRENCH = "rue avenue av. boulevard bd place chemin impasse allée quai cours route passage".split()
 _LATIN = (
@@ -94,7 +94,10 @@ _SAYS = (  # before a name, and how many words it must have to be taken for one
         r"\s*(?:\n|,)",
         "signed",
     ),
-    (r"(?:mr|mrs|ms|miss|mx|dr|prof|herr|herrn|frau|mme|mlle|monsieur|madame|señor|señora|sra|sig|dhr|mevr)\.?", "full"),
+    (
+        r"(?:mr|mrs|ms|miss|mx|dr|prof|herr|herrn|frau|mme|mlle|monsieur|madame|señor|señora|sra|sig|dhr|mevr)\.?",
+        "full",
+    ),
     (r"dear|hi|hello|liebe|lieber|cher|chère|estimado|estimada", "called"),
     (
         r"(?:full|first|last|family|given|customer|client|patient|employee|contact|holder|beneficiary|recipient"
@@ -119,10 +122,12 @@ _THEN = {
     "called": re.compile(r"\s*[,:!\n]"),
 }
 NAME_SIGNS = (
-    "name heiß heisse appelle llamo chiamo naam nome nazywam regards sincerely cheers wishes yours thank grüße cordialement"
-    " saludos miss herr frau mme mlle monsieur madame señor dhr mevr dear hello liebe cher chère estimad customer patient"
-    " holder beneficiary recipient passenger guest attn signed spoke behalf registered belongs prof"
-).split() + ["this is", "i am", "i'm", "i’m", "ich bin", "ask for", "hi ", "mr", "ms", "mx", "dr", "sra", "sig"]
+    *"name heiß heisse appelle llamo chiamo naam nome nazywam regards sincerely cheers wishes yours thank grüße".split(),
+    *"cordialement saludos miss herr frau mme mlle monsieur madame señor dhr mevr dear hello liebe cher chère".split(),
+    *"estimad customer patient holder beneficiary recipient passenger guest attn signed spoke behalf".split(),
+    *"registered belongs prof mr ms mx dr sra sig".split(),
+    *("this is", "i am", "i'm", "i’m", "ich bin", "ask for", "hi "),
+)
 _NO_NAME = frozenset(
     "Sir Madam Customer Customers Team All Support Hiring Manager Colleague Colleagues Friend Friends Santa Everyone"
     " There World User Users Not The This That Your Our My Very So Just Also Here Sorry Happy Looking Unable Bank"
@@ -153,7 +158,7 @@ _DAY = (
     rf"|{_MONTHS}\s\d{{1,2}}(?:st|nd|rd|th)?,?\s(?:19|20)\d\d"
     r"|(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)?\d\d)"
 )
-BIRTH_SIGNS = "dob d.o.b birth born geb naissance née né nac nascita nascimento urodz".split() + ["ich bin"]
+BIRTH_SIGNS = (*"dob d.o.b birth born geb naissance née né nac nascita nascimento urodz".split(), "ich bin")
 _BIRTHS = re.compile(
     r"(?:\bd\.?o\.?b\.?|date[\s_]of[\s_]birth|birth[\s_]?dates?|birthday|\bi\s(?:was|am)\sborn|patient\swas\sborn"
     r"|geburtsdatum|\bgeb\.|ich bin(?: am)?|date de naissance|\bje suis née?|fecha de nacimiento|nací|data di nascita"

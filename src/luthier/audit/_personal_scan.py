@@ -62,7 +62,11 @@ def _steps(text: str) -> Iterator[Callable[[str], Iterator[Match]]]:
 
 def scan(text: str) -> list[Match]:
     """Personal data and secrets in a text, in order; none overlap. JSON is read with its keys as the words beside."""
-    seen = _ESCAPE.sub(lambda found: " " * len(found.group()), text) if "\\" in text and text.lstrip()[:1] in "{[" else text
+    seen = (
+        _ESCAPE.sub(lambda found: " " * len(found.group()), text)
+        if "\\" in text and text.lstrip()[:1] in "{["
+        else text
+    )
     found: list[Match] = []
     for step in _steps(seen):
         for match in step(seen):
@@ -86,7 +90,7 @@ def _within(pattern: re.Pattern[str], text: str, match: Match) -> bool:
 
 
 def scan_row(texts: Sequence[str]) -> list[list[Match]]:
-    """Each text's matches; what is found in one text of a row is found in the others too, without the words beside it."""
+    """Each text's matches; what is found in one text of a row is found in its others too, whatever stands beside."""
     found = [scan(text) for text in texts]
     values = {text[m.start : m.end]: m for text, matches in zip(texts, found, strict=True) for m in matches}
     if not values or len(texts) == 1:

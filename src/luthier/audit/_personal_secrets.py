@@ -24,7 +24,7 @@ FORMS: dict[str, str] = {
     "Slack webhook": r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/+]{20,}",
     "Discord webhook": r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,}",
     "Anthropic key": r"sk-ant-[\w-]{20,}",
-    "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[\w-]{20,}|sk-[A-Za-z0-9]{20}T3BlbkFJ[A-Za-z0-9]{20}|sk-[A-Za-z0-9]{40,64}",
+    "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[\w-]{20,}|sk-[A-Za-z0-9]{40,64}",
     "OpenRouter key": r"sk-or-v1-[0-9a-f]{64}",
     "Stripe key": r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}",
     "Hugging Face token": r"(?:hf|api_org)_[A-Za-z]{30,40}",
@@ -80,19 +80,25 @@ _SIGN = re.compile(
 _BLOCK = re.compile(
     r"-----BEGIN (?P<what>[A-Z0-9 ]{0,24}PRIVATE KEY(?: BLOCK)?)-----.{32,}?(?:-----END (?P=what)-----|\Z)", re.DOTALL
 )
-_ADDRESS = re.compile(r"(?<![A-Za-z])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\[\]-]+", re.I)
+_ADDRESS = re.compile(
+    r"(?<![A-Za-z])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\[\]-]+", re.I
+)
 _BEARER = re.compile(r"\b(?:bearer|basic)\s+([A-Za-z0-9+/._~-]{20,}={0,2})", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"(?:pass(?:word|wd|phrase|code)?|pwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|has[łl]o"
     r"|secret|token|api[\s_-]?key|access[\s_-]?key|private[\s_-]?key|client[\s_-]?secret|auth[\s_-]?key|credentials?)"
-    r"[\"']?\s*(?P<sign>:=|=>|=|:|(?:is|was|ist|est|es|is now|to)(?=\s))\s*[\"'`]?(?P<value>[^\s\"'`,;<>{}()\[\]]{6,200})",
+    r"[\"']?\s*(?P<sign>:=|=>|=|:|(?:is|was|ist|est|es|is now|to)(?=\s))\s*[\"'`]?"
+    r"(?P<value>[^\s\"'`,;<>{}()\[\]]{6,200})",
     re.IGNORECASE,
 )
 PASSWORD_SIGNS = (
-    "pass pwd kennwort contraseña senha wachtwoord haslo hasło secret token apikey api_key api-key credential bearer basic"
-).split() + ["api key", "access key", "accesskey", "access_key", "private key", "private_key", "auth"]
+    *"pass pwd kennwort contraseña senha wachtwoord haslo hasło secret token credential bearer basic auth".split(),
+    *"apikey api_key api-key accesskey access_key access-key privatekey private_key private-key".split(),
+    *("api key", "access key", "private key"),
+)
 _STAND_IN = re.compile(
-    r"(?:your|my|the|some|new|old|change|example|dummy|sample|test|fake|placeholder|redacted|removed|hidden|todo|xxx+"
+    r"(?:your|my|the|some|new|old|change|example|dummy|sample|test|fake|placeholder|redacted|removed|hidden|todo"
+    r"|xxx+"
     r"|password|passwd|secret|token|none|null|true|false|undefined|env|os\.|process\.|\$|%|\*|\.\.\.|…|<|\{)",
     re.IGNORECASE,
 )
@@ -139,7 +145,7 @@ def _made(value: str, said: bool) -> bool:
     signs = any(not c.isalnum() and c not in "-_./:" for c in value)
     if value.startswith(("http://", "https://", "/", "--", "./")) or value.endswith(("()", ":")):
         return False
-    made = classes[2] and (classes[0] or classes[1]) or (signs and sum(classes) >= 2)
+    made = (classes[2] and (classes[0] or classes[1])) or (signs and sum(classes) >= 2)
     return made and entropy(value) >= (2.5 if said or len(value) < 10 else 2.8)
 
 

@@ -20,7 +20,8 @@ _SPELLED = re.compile(
 _AT = re.compile(r"[\[({<]\s?at\s?[\])}>]", re.IGNORECASE)
 _NO_DOMAIN = frozenset(  # endings of files and of services, which name no mail domain
     "png jpg jpeg gif svg webp js ts css scss py rb go rs java json yaml yml toml xml html htm txt md pdf zip gz tar sh"
-    " service socket timer mount target slice scope path local lan internal localdomain exe dll so jar lock cfg conf".split()
+    " service socket timer mount target slice scope path local lan internal localdomain exe dll so jar"
+    " lock cfg conf".split()
 )
 _EXAMPLE_HOST = re.compile(
     r"(?:.+\.)?(?:example(?:\.\w{2,3}){1,2}|example|test|invalid|localhost|domain\.com|(?:your|my)-?(?:domain|company|email|server"
