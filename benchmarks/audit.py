@@ -21,7 +21,7 @@ from damages import Damage, Planted, Row
 from luthier.api import Project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-KINDS = ("form",)  # modules of damages
+KINDS = ("form", "personal")  # modules of damages
 SCORES: dict[str, dict[str, Any]] = {
     "snips": {"kind": "json"},
     "banking77": {"kind": "label"},

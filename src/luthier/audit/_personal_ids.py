@@ -145,8 +145,9 @@ def _identify(text: str, start: int, end: int) -> Match | None:
         return None
     compact = "".join(c for c in written if c.isalnum() or c == "+").upper()
     said = cue(text, start, end)
+    country = any(word.startswith("id:") for word in said)  # the word names a country's number, not any
     for form, alone in forms:
-        named = "id" in said or f"id:{form.country}" in said
+        named = ("id" in said and not country) or f"id:{form.country}" in said
         free = not said or any(s.startswith(("id", "birth")) for s in said)
         if (named or (alone and free)) and _valid(form.module, compact, written.upper()):
             value = compact.replace("+", "")

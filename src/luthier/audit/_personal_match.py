@@ -53,7 +53,7 @@ _WORDS: Mapping[str, str] = {
     "id": "national id|national identity|identity number|identity card|identity document|identification number"
     "|identity no|id card|personal id|personal identity|personal identification|personal number|tax id"
     "|tax number|tax identification|taxpayer|tin|citizen id|citizen number|insurance number"
-    "|social insurance|social security number|passport|ausweis|ausweisnummer|personalausweis|government id",
+    "|social security number|passport|ausweis|ausweisnummer|personalausweis|government id",
     "id:us": "ssn|social security|itin|social security no|social",
     "id:gb": "nino|national insurance|ni number|nhs|nhs number|nhs no",
     "id:ca": "sin|social insurance",
@@ -73,7 +73,7 @@ _WORDS: Mapping[str, str] = {
     "id:in": "aadhaar|aadhar|uidai|pan card|pan number",
     "id:au": "tfn|tax file number|tax file",
     "id:nz": "ird",
-    "id:at": "sozialversicherungsnummer|svnr|sv-nummer",
+    "id:at": "social insurance|sozialversicherungsnummer|svnr|sv-nummer",
     "id:ch": "ahv|ahv-nummer|ahvn13|avs|avs-nummer",
     "id:cz": "rodné číslo|rodne cislo|rodné čislo",
     "id:tr": "tc kimlik|tckn|kimlik",
@@ -116,12 +116,12 @@ for _kind, _list in _WORDS.items():
 
 _CUE = re.compile(
     # whole words, also as parts of snake_case and camelCase keys
-    r"(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?:"
+    r"(?:(?<![^\W\d_])|(?-i:(?<=[a-z])(?=[A-Z])))(?P<word>"
     + "|".join(
         re.sub(r"[\s\-]+", r"[\\s_\\-]*", re.escape(word).replace("\\ ", " ").replace("\\-", "-"))
         for word in sorted({w for words in _WORDS.values() for w in words.split("|")}, key=lambda w: (-len(w), w))
     )
-    + r")s?(?-i:(?![a-zà-ÿ]))",
+    + r")s?(?-i:(?![a-zà-ÿ]))(?:[\s_\-]*(?:card|number|no|nr|code)(?![^\W\d_]))*",
     re.IGNORECASE,
 )
 
@@ -132,7 +132,7 @@ def cue(text: str, start: int, end: int) -> frozenset[str]:
     found = before[-1] if before else _CUE.search(text, end, min(len(text), end + _RIGHT))
     if found is None:
         return frozenset()
-    key = re.sub(r"[\s_\-.]+", "", found.group().lower())
+    key = re.sub(r"[\s_\-.]+", "", found["word"].lower())
     return _MEANING.get(key) or _MEANING.get(key.removesuffix("s"), frozenset())
 
 

@@ -122,9 +122,9 @@ _THEN = {
     "called": re.compile(r"\s*[,:!\n]"),
 }
 NAME_SIGNS = (
-    *"name heiß heisse appelle llamo chiamo naam nome nazywam regards sincerely cheers wishes yours thank grüße".split(),
-    *"cordialement saludos miss herr frau mme mlle monsieur madame señor dhr mevr dear hello liebe cher chère".split(),
-    *"estimad customer patient holder beneficiary recipient passenger guest attn signed spoke behalf".split(),
+    *"name heiß heisse appelle llamo chiamo naam nome nazywam regards sincerely cheers wishes yours thank".split(),
+    *"grüße cordialement saludos miss herr frau mme mlle monsieur madame señor dhr mevr dear hello".split(),
+    *"liebe cher chère estimad customer patient holder beneficiary recipient passenger guest attn signed spoke behalf".split(),
     *"registered belongs prof mr ms mx dr sra sig".split(),
     *("this is", "i am", "i'm", "i’m", "ich bin", "ask for", "hi "),
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from luthier.audit._personal_match import Match
 
 _EMAIL = re.compile(
-    r"(?<![\w.+%@/:\-])(?:(?<=mailto:))?[\w][\w.!#$%&'*+=?^~-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24}"
+    r"(?<![\w.+%@/\-])[\w][\w.!#$%&'*+=?^~-]{0,63}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24}"
     r"(?![\w@-])"
 )
 _SPELLED = re.compile(
@@ -28,6 +28,7 @@ _EXAMPLE_HOST = re.compile(
     r"|site|website|host|mail)\.(?:com|org|net|tld)|(?:foo|bar|foobar)\.com)",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"://\S*$")  # what stands before the @ is a user, or a user and a password
 _SHELL = re.compile(r"\b(?:ssh|scp|sftp|rsync|mosh|sshfs|git|clone|ssh-copy-id|autossh)\b[^\n]{0,60}$")
 
 
@@ -38,6 +39,8 @@ def emails(text: str) -> Iterator[Match]:
             address = found.group().lower()
             host = address.rpartition("@")[2]
             if host.rpartition(".")[2] in _NO_DOMAIN or text[found.end() : found.end() + 2] == ":/":
+                continue
+            if _IN_URL.search(text, max(0, found.start() - 100), found.start()):
                 continue
             if text[found.end() : found.end() + 1] == ":" and text[found.end() + 1 : found.end() + 2].strip():
                 continue  # user@host:path
