@@ -97,7 +97,7 @@ _WORDS: Mapping[str, str] = {
     "id:th": "thai id",
     "id:si": "emšo|emso|jmbg",
     "id:ru": "inn|инн",
-    "id:jp": "my number",
+    "id:jp": "mynumber|individual number|マイナンバー",
     "other": "order|order number|order no|order id|invoice|tracking|tracking number|shipment|parcel|ticket|case"
     "|case number|reference|reference number|ref|transaction|transaction id|booking|confirmation|sku|isbn|ean|gtin|upc"
     "|barcode|serial|serial number|part|part number|item|product|version|build|release|timestamp|epoch|unix time|commit"
@@ -106,7 +106,7 @@ _WORDS: Mapping[str, str] = {
     "|factura|ordine|fattura|uuid|guid|revision|log|session|process|pid|error|issn|doi|meter|claim|policy",
 }
 
-_LEFT, _RIGHT = 48, 24  # characters beside a number in which such a word is looked for
+_LEFT, _RIGHT = 48, 40  # characters beside a number in which such a word is looked for
 
 _MEANING: dict[str, frozenset[str]] = {}
 for _kind, _list in _WORDS.items():
@@ -126,12 +126,34 @@ _CUE = re.compile(
 )
 
 
-def cue(text: str, start: int, end: int) -> frozenset[str]:
-    """What the nearest telling word beside a number says it is: before it, or else just after it; empty if none."""
+_LINK = re.compile(
+    r"\W{0,3}(?:is|are|was|as|=|ist|est|es|é|è|jest|är)?\s?(?:my|our|his|her|their|the|your|a|mein|mon)?\s?"
+)
+_BREAK = re.compile(r"[.!?;]\s|\n|\",")  # between sentences, and between the fields of a record
+_BESIDE = 12  # characters: a word before the number that is this near is not given up for one after it
+
+
+def cue(text: str, start: int, end: int, *, same_sentence: bool = False) -> frozenset[str]:
+    """What the nearest telling word beside a number says it is; empty if there is none.
+
+    That is the last one before it, unless the number "is my" something else and that one is far or in another sentence.
+    An order or a version in another sentence says nothing about the number.
+    """
     before = list(_CUE.finditer(text, max(0, start - _LEFT), start))
-    found = before[-1] if before else _CUE.search(text, end, min(len(text), end + _RIGHT))
-    if found is None:
+    after = _CUE.search(text, end, min(len(text), end + _RIGHT))
+    linked = after is not None and _LINK.fullmatch(text, end, after.start()) is not None
+    if before:
+        last = before[-1]
+        meaning, apart = _meaning(last), _BREAK.search(text, last.end(), start) is not None
+        far = apart or start - last.end() > _BESIDE
+        if not (linked and far) and not (apart and (same_sentence or "other" in meaning)):
+            return meaning
+    if after is None or (same_sentence and _BREAK.search(text, end, after.start())):
         return frozenset()
+    return _meaning(after)
+
+
+def _meaning(found: re.Match[str]) -> frozenset[str]:
     key = re.sub(r"[\s_\-.]+", "", found["word"].lower())
     return _MEANING.get(key) or _MEANING.get(key.removesuffix("s"), frozenset())
 

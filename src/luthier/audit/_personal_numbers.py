@@ -71,8 +71,8 @@ def cards(text: str) -> Iterator[Match]:
             continue
         said = cue(text, found.start(), found.end())
         divided = len(number) != found.end() - found.start()
-        rare = issuer == "Maestro" or len(number) in (13, 14)
-        if "card" in said or (not rare and (divided or not said or "account" in said)):
+        rare = issuer == "Maestro" or len(number) == 13
+        if "card" in said or (not rare and (divided or "other" not in said)):
             yield Match("card", found.start(), found.end(), f"{issuer} card", number, _example_card(number))
 
 
@@ -153,7 +153,9 @@ def phones(text: str) -> Iterator[Match]:
                 yield _phone(text, found.start(), found.end(), region)
     for found in _ANY.finditer(text):
         number = digits(found.group())
-        if _DATE.match(found.group()) or len(set(number)) < 3 or "phone" not in cue(text, found.start(), found.end()):
+        if _DATE.match(found.group()) or not 7 <= len(number) <= 12 or len(set(number)) < 3:
+            continue
+        if "phone" not in cue(text, found.start(), found.end(), same_sentence=True):
             continue
         yield _phone(text, found.start(), found.end(), _valid_in(found.group(), ("US", *_REGIONS)))
 

@@ -26,14 +26,6 @@ _FRENCH = "rue avenue av. boulevard bd place chemin impasse allée quai cours ro
 _LATIN = (
     "Calle C/ Avenida Avda Av. Plaza Paseo Via Viale Piazza Corso Largo Rua Travessa Praça ul. al. Ulica Carrer Strada"
 ).split()
-STREET_SIGNS = tuple(
-    sorted(
-        {f" {word.lower()}" for word in (*_ENGLISH, *_FRENCH, *_LATIN)}
-        | {f"{word} " for word in _GERMANIC}
-        | {word.lower() for word in _LATIN}
-        | {" box "}
-    )
-)
 
 
 def _any(words: list[str]) -> str:
@@ -41,44 +33,79 @@ def _any(words: list[str]) -> str:
 
 
 _CAPITALS = rf"[{UPPER}][\w'’.-]*"
-_STREETS = (
+_NO_STREET = (
+    "(?:January|February|March|April|May|June|July|August|September|October|November|December|Volume|Vol|Chapter|Section"
+    "|Part|Page|Figure|Table|Act|Article|Episode|Season|Version|Number|No)\\b"
+)
+_STREETS = (  # what a text must hold, in lower case, and the form
     # 12 Long Acre Road, 5 N. 3rd St
-    re.compile(
-        rf"(?<![\w.,/-])\d{{1,5}}[A-Za-z]?\s(?:[NSEW]\.?\s)?(?:(?:{_CAPITALS}|\d{{1,3}}(?:st|nd|rd|th))\s){{1,4}}"
-        rf"{_any(_ENGLISH)}\b\.?"
+    (
+        [f" {word.lower()}" for word in _ENGLISH],
+        re.compile(
+            rf"(?<![\w.,/-])\d{{1,5}}[A-Za-z]?\s(?:[NSEW]\.?\s)?(?:(?:{_CAPITALS}|\d{{1,3}}(?:st|nd|rd|th))\s){{1,4}}"
+            rf"{_any(_ENGLISH)}\b\.?"
+        ),
     ),
     # Hauptstraße 12a, Kerkstraat 5, Alte Weg 3
-    re.compile(
-        rf"(?<!\w)(?:{_CAPITALS}[ -]){{0,2}}[{UPPER}][\w-]{{0,40}}?(?i:{_any(_GERMANIC)})\s\d{{1,4}}\s?[a-zA-Z]?(?!\w)"
+    (
+        [f"{word} " for word in _GERMANIC],
+        re.compile(
+            rf"(?<!\w)(?:{_CAPITALS}[ -]){{0,2}}[{UPPER}][\w-]{{0,40}}?(?i:{_any(_GERMANIC)})\s\d{{1,4}}(?:\s?[a-zA-Z])?(?!\w)"
+        ),
     ),
     # 12 bis, rue de la Paix
-    re.compile(
-        rf"(?<![\w.,/-])\d{{1,4}}(?:\s?(?:bis|ter))?,?\s(?i:{_any(_FRENCH)})\s(?:(?:de|du|des|d['’]|la|le|les|l['’])\s?){{0,3}}"
-        rf"[{UPPER}][\w'’-]+(?:[ -][{UPPER}][\w'’-]+){{0,3}}"
+    (
+        [f" {word} " for word in _FRENCH],
+        re.compile(
+            rf"(?<![\w.,/-])\d{{1,4}}(?:\s?(?:bis|ter))?,?\s(?i:{_any(_FRENCH)})"
+            rf"\s(?:(?:de|du|des|d['’]|la|le|les|l['’])\s?){{0,3}}[{UPPER}][\w'’-]+(?:[ -][{UPPER}][\w'’-]+){{0,3}}"
+        ),
     ),
     # Calle Mayor 5, Via Roma 12, Rua Augusta, 100, ul. Długa 4
-    re.compile(
-        rf"(?<!\w){_any(_LATIN)}\.?\s(?:(?:de|del|della|dei|da|do|das|dos|la|el)\s){{0,2}}{_CAPITALS}"
-        rf"(?:\s(?:(?:de|da|do|del)\s)?{_CAPITALS}){{0,3}},?\s(?:n[º°.]?\s?)?\d{{1,5}}[A-Za-z]?(?!\w)"
+    (
+        [word.lower() for word in _LATIN],
+        re.compile(
+            rf"(?<!\w){_any(_LATIN)}\.?\s(?:(?:de|del|della|dei|da|do|das|dos|la|el)\s){{0,2}}{_CAPITALS}"
+            rf"(?:\s(?:(?:de|da|do|del)\s)?{_CAPITALS}){{0,3}},?\s(?:n[º°.]?\s?)?\d{{1,5}}[A-Za-z]?(?!\w)"
+        ),
     ),
-    re.compile(r"\bP\.?\s?O\.?\s?Box\s\d{1,6}"),
+    # Am Markt 3, 24103 Kiel: no word for a street, but a postcode and a town
+    (
+        [", "],
+        re.compile(
+            rf"(?<!\w)(?!{_NO_STREET}){_CAPITALS}(?:[ -](?!{_NO_STREET}){_CAPITALS}){{0,2}} \d{{1,4}}[a-zA-Z]?, (?:[A-Z]{{1,2}}-)?"
+            rf"(?!(?:1[5-9]|20)\d\d )\d{{4,5}} (?={_WORD})"
+        ),
+    ),
+    # I live at 8 The Paddocks
+    (
+        [" live at ", "address", "reside at ", "ship ", "send ", "deliver", "moved to "],
+        re.compile(
+            r"(?i:\b(?:live\sat|address\s?(?:is|:)|reside\sat|ship\s(?:it\s)?to|send\s(?:it\s)?to|deliver(?:ed)?\s(?:it\s)?to"
+            rf"|moved\sto))\s(?P<street>\d{{1,5}}[A-Za-z]?,?\s{_CAPITALS}(?:\s{_CAPITALS}){{0,3}})"
+        ),
+    ),
+    ([" box "], re.compile(r"\bP\.?\s?O\.?\s?Box\s\d{1,6}")),
 )
 # what may follow a street: flat, town, region, postcode
 _AFTER = re.compile(
-    rf"(?:,?\s(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|#)\.?\s?[\w-]{{1,5}})?"
-    rf"(?:,?\s(?:\d{{4,5}}(?:-\d{{3,4}})?\s)?{_WORD}(?:[ -]{_WORD}){{0,2}})?"
-    r"(?:,?\s[A-Z]{2}\s\d{5}(?:-\d{4})?|,?\s[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|,?\s\d{4,5}(?:-\d{3})?(?:\s[A-Z]{2})?)?"
+    rf"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|#)\.? ?[\w-]{{1,5}})?"
+    rf"(?:,?[ \n](?:\d{{4,5}}(?:-\d{{3,4}})? )?{_WORD}(?:[ -]{_WORD}){{0,2}}(?=,? [A-Z]{{0,2}}\d|,? [A-Z]{{2}} \d|[.,;\n]|$))?"
+    r"(?:,? [A-Z]{2} \d{5}(?:-\d{4})?|,? [A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|,? \d{4,5}(?:-\d{3})?(?: [A-Z]{2})?(?!\d))?"
 )
+_COURT = re.compile(r"\b(?:Supreme|District|High|County|Crown|Appeals?|Federal|Circuit|Superior|Magistrates)\sCourt")
 
 
 def addresses(text: str) -> Iterator[Match]:
     """Postal addresses: a street with its number, as written in eleven languages of Europe, and post office boxes."""
-    for street in _STREETS:
-        for found in street.finditer(text):
+    lower = text.lower()
+    for signs, street in _STREETS:
+        for found in street.finditer(text) if any(sign in lower for sign in signs) else ():
+            start = found.start("street") if "street" in street.groupindex else found.start()
             after = _AFTER.match(text, found.end())
             end = found.end() if after is None else after.end()
-            value = " ".join(text[found.start() : end].lower().split())
-            yield Match("address", found.start(), end, "postal address", value)
+            if not _COURT.search(text, start, end):
+                yield Match("address", start, end, "postal address", " ".join(text[start:end].lower().split()))
 
 
 _SAYS = (  # before a name, and how many words it must have to be taken for one
@@ -88,7 +115,7 @@ _SAYS = (  # before a name, and how many words it must have to be taken for one
         r"|nazywam\ssię",
         "any",
     ),
-    (r"this\sis|i\sam|i['’]m|ich\sbin", "said"),
+    (r"this\s(?-i:is)|i\sam|i['’]m|ich\sbin", "said"),
     (
         r"(?:regards|sincerely|cheers|wishes|yours\struly|thank\syou|thanks|grüße|grüßen|cordialement|saludos)[,.!]?"
         r"\s*(?:\n|,)",
@@ -100,14 +127,14 @@ _SAYS = (  # before a name, and how many words it must have to be taken for one
     ),
     (r"dear|hi|hello|liebe|lieber|cher|chère|estimado|estimada", "called"),
     (
-        r"(?:full|first|last|family|given|customer|client|patient|employee|contact|holder|beneficiary|recipient"
-        r"|passenger|guest)[\s_]?name|surname|signed(?:\sby)?|customer|patient|account\s?holder|cardholder|beneficiary"
-        r"|recipient|passenger|guest|attn|spoke\s(?:to|with)|ask\sfor|on\sbehalf\sof|registered\s(?:to|under)"
-        r"|in\sthe\sname\sof|belongs\sto",
+        r"(?:(?:full|first|last|family|given|customer|client|patient|employee|contact|holder|beneficiary|recipient"
+        r"|passenger|guest)[\s_]?name|surname|signed(?:\sby)?|customer|client|patient|account\s?holder|cardholder"
+        r"|beneficiary|recipient|passenger|guest|attn)[\"']?(?:\s?[:=]|\s(?:is|was))|signed\sby|spoke\s(?:to|with)|ask\sfor"
+        r"|on\sbehalf\sof|registered\s(?:to|under)|in\sthe\sname\sof|belongs\sto",
         "field",
     ),
 )
-_AFTER_FIELD = r"[\"']?(?:\s(?:is|was))?\s?[:=]?\s?[\"']?"
+_AFTER_FIELD = r"\s?[\"']?"
 _NAMES = tuple(
     (
         re.compile(rf"(?<!\w)(?:{before}){_AFTER_FIELD if how == 'field' else chr(92) + 's+'}", re.IGNORECASE),
@@ -162,7 +189,7 @@ BIRTH_SIGNS = (*"dob d.o.b birth born geb naissance née né nac nascita nascime
 _BIRTHS = re.compile(
     r"(?:\bd\.?o\.?b\.?|date[\s_]of[\s_]birth|birth[\s_]?dates?|birthday|\bi\s(?:was|am)\sborn|patient\swas\sborn"
     r"|geburtsdatum|\bgeb\.|ich bin(?: am)?|date de naissance|\bje suis née?|fecha de nacimiento|nací|data di nascita"
-    r"|geboortedatum|data de nascimento|data urodzenia)"
+    r"|geboortedatum|data de nascimento|data urodzenia|geboren|born(?=\W{1,3}(?:on\s)?\d{1,4}[-/.]\d))"
     rf"\W{{0,4}}(?:is|was|on|ist|est|es|am|le|el|:)?\W{{0,4}}(?:on\s|the\s)?(?P<day>{_DAY})",
     re.IGNORECASE,
 )

@@ -11,7 +11,6 @@ from luthier.audit._personal_numbers import cards, ibans, phones
 from luthier.audit._personal_people import (
     BIRTH_SIGNS,
     NAME_SIGNS,
-    STREET_SIGNS,
     UPPER,
     addresses,
     birth_dates,
@@ -24,6 +23,7 @@ from luthier.audit._personal_web import emails, networks
 _SIX_DIGITS = re.compile(r"\d(?:[ \u00a0().\-/A-Za-z]{0,3}\d){5}|[A-Z]{5}\d{4}[A-Z]")
 _DIGIT = re.compile(r"\d")
 _LONG_TOKEN = re.compile(r"[\w./+=~-]{20}")
+_NETWORK = re.compile(r"\d\.\d{1,3}\.\d|[0-9A-Fa-f:]:[0-9A-Fa-f]{0,4}:|(?:[0-9A-Fa-f]{2}-){5}")
 _AT = re.compile(r"[\[({<]\s?at\s?[\])}>]", re.IGNORECASE)
 _CAPITAL = re.compile(rf"[\s\"'=:][{UPPER}][\w'’]")
 
@@ -50,11 +50,10 @@ def _steps(text: str) -> Iterator[Callable[[str], Iterator[Match]]]:
     if many:
         yield phones
     if some:
-        if any(word in lower for word in STREET_SIGNS):
-            yield addresses
+        yield addresses
         if any(word in lower for word in BIRTH_SIGNS):
             yield birth_dates
-        if text.count(".") > 2 or text.count(":") > 2 or text.count("-") > 4:
+        if _NETWORK.search(text):
             yield networks
     if any(word in lower for word in NAME_SIGNS) and _CAPITAL.search(text):
         yield names
