@@ -29,6 +29,7 @@ FORMS = (
     Form("us", "SSN", "us.ssn", "999-99-9999", "999999999|999 99 9999"),
     Form("us", "ITIN", "us.itin", "", "999-99-9999|999999999"),
     Form("gb", "National Insurance number", "", "AA999999A|AA 99 99 99 A|AA 999999 A|AA-99-99-99-A|AA99 99 99A"),
+    Form("gb", "temporary National Insurance number", "gb", "", "AA999999A|AA 99 99 99 A|AA 999999 A"),
     Form("gb", "NHS number", "gb.nhs", "", "9999999999|999 999 9999|999-999-9999"),
     Form("ca", "SIN", "ca.sin", "", "999-999-999|999 999 999|999999999"),
     Form("de", "Steuer-ID", "de.idnr", "99 999 999 999", "99999999999|99999 999999|999 999 999 99"),
@@ -77,6 +78,7 @@ FORMS = (
     Form("th", "identity number", "th.pin", "9-9999-99999-99-9|9 9999 99999 99 9", "9999999999999"),
     Form("si", "EMŠO", "si.emso", "9999999999999"),
     Form("ru", "INN", "ru.inn", "", "999999999999"),
+    Form("sg", "NRIC", "sg", "A9999999A"),
     Form("jp", "My Number", "jp.in_", "", "999999999999|9999 9999 9999|9999-9999-9999"),
 )
 
@@ -159,7 +161,20 @@ def _identify(text: str, start: int, end: int) -> Match | None:
 def _valid(module: str, compact: str, written: str) -> bool:
     if not module:
         return bool(_NINO.fullmatch(compact))
+    if module == "gb":
+        return compact[:2] in ("ZZ", "TN") and compact[2:8].isdigit()
+    if module == "sg":
+        return _is_nric(compact)
     if module == "in_.pan" and compact[3] != "P":  # the fourth letter tells persons from firms
         return False
     number = written if module in ("fi.hetu", "se.personnummer", "is_.kennitala") else compact
     return bool(import_module(f"stdnum.{module}").is_valid(number))
+
+
+def _is_nric(number: str) -> bool:
+    """Singapore: a letter for the century and the status, seven digits, a check letter (not in stdnum)."""
+    if number[0] not in "STFG" or not number[1:8].isdigit():
+        return False
+    total = sum(int(d) * w for d, w in zip(number[1:8], (2, 7, 6, 5, 4, 3, 2), strict=True))
+    total += 4 * (number[0] in "TG")
+    return number[8] == ("JZIHGFEDCBA" if number[0] in "ST" else "XWUTRQPNMLK")[total % 11]

@@ -94,6 +94,7 @@ _WORDS: Mapping[str, str] = {
     "id:ar": "dni|cuit|cuil",
     "id:my": "nric|mykad",
     "id:id": "nik|ktp",
+    "id:sg": "nric|fin number|singpass",
     "id:th": "thai id",
     "id:si": "emšo|emso|jmbg",
     "id:ru": "inn|инн",

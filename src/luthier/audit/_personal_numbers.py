@@ -25,7 +25,7 @@ _IBAN_EXAMPLES = {"GB82WEST12345698765432", "DE89370400440532013000", "GB29NWBK6
 _CARD = re.compile(
     r"(?<![\w+])(?<!\d[.,:/\-])"
     r"(?:\d{4}([ \u00a0.-])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?"
-    r"|\d{4}([ \u00a0.-])\d{6}\2\d{4,5}|\d{13,19})"
+    r"|\d{4}([ \u00a0.-])\d{6}\2\d{4,5}|\d{12,19})"
     r"(?!\w)(?![.,:/\-]\d)"
 )
 _CARD_EXAMPLES = {  # published by payment companies for tests
@@ -71,7 +71,7 @@ def cards(text: str) -> Iterator[Match]:
             continue
         said = cue(text, found.start(), found.end())
         divided = len(number) != found.end() - found.start()
-        rare = issuer == "Maestro" or len(number) == 13
+        rare = issuer in ("Maestro", "other") or len(number) == 13
         if "card" in said or (not rare and (divided or "other" not in said)):
             yield Match("card", found.start(), found.end(), f"{issuer} card", number, _example_card(number))
 
@@ -110,12 +110,18 @@ def _issuer(number: str) -> str | None:
             return "Mir"
     if (300 <= first3 <= 305 or first2 in (36, 38, 39)) and 14 <= length <= 19:
         return "Diners Club"
+    if length == 15 and first4 in (1800, 2131):
+        return "JCB"
     if first2 in (50, 56, 57, 58, 63, 67, 69) and 12 <= length <= 19:
         return "Maestro"
+    if first2 == 35 and length == 16:
+        return "other"
     return None
 
 
-_ABROAD = re.compile(r"(?<![\w+])(?<!\d[.,:/\-])(?:\+|00[ -]?(?=[1-9]))[ (]?\d(?:[ \u00a0()./\-]{0,3}\d){6,16}(?!\w)")
+_ABROAD = re.compile(
+    r"(?<![\w+])(?<!\d[.,:/\-])(?:\+|00[ -]?(?=[1-9]))[ (]?\d(?:[ \u00a0()./\-]{0,3}\d){6,16}(?:[ ,]*(?:x|ext\.?) ?\d{1,6})?(?!\w)"
+)
 _AMERICAN = re.compile(
     r"(?<![\w+])(?<!\d[.,:/\- ])(?:1[ .-])?(?:\([2-9]\d\d\)[ -]?|[2-9]\d\d([ .-]))[2-9]\d\d(?(1)\1|[ .-])\d{4}"
     r"(?:[ ,]*(?:x|ext\.?) ?\d{1,6})?(?![\w])(?![.,:/\-]\d)"

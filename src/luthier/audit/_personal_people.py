@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from luthier.audit._personal_match import Match
 
-UPPER, _LOWER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĘĚĞĢĪĶŁĻŃŇŐŒŘŚŞŠŤŪŮŰŹŻŽ", "a-zß-öø-ÿāăąćčďđēęěğģīķłļńňőœřśşšťūůűźżž"
+_EXTENDED = [chr(code) for code in range(0x100, 0x250)]  # letters of the Latin blocks beyond Western Europe
+UPPER = "A-ZÀ-ÖØ-Þ" + "".join(filter(str.isupper, _EXTENDED))
+_LOWER = "a-zß-öø-ÿ" + "".join(filter(str.islower, _EXTENDED))
 _WORD = rf"[{UPPER}][{_LOWER}]+"
 _NAME_WORD = rf"(?:(?:Mc|Mac|O['’]|D['’]|Al-|El-)?{_WORD}(?:-{_WORD})?)"
 _PARTICLE = r"(?:(?:van|von|de|der|den|da|di|del|della|la|le|dos|bin|ibn|al|ten|zu)[ ]){0,2}"
@@ -20,11 +22,13 @@ _ENGLISH = (
 ).split()
 _GERMANIC = (
     "straße strasse str. weg platz allee gasse damm ufer straat laan plein gracht kade dijk gatan vägen gränd veien"
-    " vegen gata vej gade katu tie"
+    " vegen gata vej gade katu kuja tie steeg singel hof baan"
 ).split()
 _FRENCH = "rue avenue av. boulevard bd place chemin impasse allée quai cours route passage".split()
 _LATIN = (
-    "Calle C/ Avenida Avda Av. Plaza Paseo Via Viale Piazza Corso Largo Rua Travessa Praça ul. al. Ulica Carrer Strada"
+    "Calle C/ Avenida Avda Av. Plaza Paseo Via Viale Piazza Corso Largo Rua Travessa"
+    " Praça R. ul. al. pl. os. Ulica ulica plac aleja Carrer Strada Pasaje Camino Glorieta Ronda Rambla Vicolo Borgo"
+    " Contrada Alameda Bulevardul Soseaua Șoseaua Aleea Calea Intrarea"
 ).split()
 
 
@@ -37,6 +41,7 @@ _NO_STREET = (
     "(?:January|February|March|April|May|June|July|August|September|October|November|December|Volume|Vol|Chapter|Section"
     "|Part|Page|Figure|Table|Act|Article|Episode|Season|Version|Number|No)\\b"
 )
+_POSTCODE = r"(?:\d{5}(?:-\d{3,4})?|\d{2}-\d{3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|(?!(?:1[5-9]|20)\d\d)\d{4}(?= [A-Z]))"
 _STREETS = (  # what a text must hold, in lower case, and the form
     # 12 Long Acre Road, 5 N. 3rd St
     (
@@ -69,12 +74,20 @@ _STREETS = (  # what a text must hold, in lower case, and the form
             rf"(?:\s(?:(?:de|da|do|del)\s)?{_CAPITALS}){{0,3}},?\s(?:n[º°.]?\s?)?\d{{1,5}}[A-Za-z]?(?!\w)"
         ),
     ),
-    # Am Markt 3, 24103 Kiel: no word for a street, but a postcode and a town
+    # Am Markt 3, 24103 Kiel; Březová 43/2, 152 74 Sedlčany; Jillhof 9, 5101 MS De Groeve: a number, and a postcode
     (
         [", "],
         re.compile(
-            rf"(?<!\w)(?!{_NO_STREET}){_CAPITALS}(?:[ -](?!{_NO_STREET}){_CAPITALS}){{0,2}} \d{{1,4}}[a-zA-Z]?, (?:[A-Z]{{1,2}}-)?"
-            rf"(?!(?:1[5-9]|20)\d\d )\d{{4,5}} (?={_WORD})"
+            rf"(?<!\w)(?!{_NO_STREET}){_CAPITALS}(?:[ -](?!{_NO_STREET}){_CAPITALS}){{0,3}},? (?:[Nn]r?[º°.]? ?)?"
+            rf"\d{{1,4}}[a-zA-Z]?(?:[/-]\d{{1,4}})?, (?:{_WORD}(?:[ -]{_WORD}){{0,2}},? )?(?:[A-Z]{{1,2}}-)?{_POSTCODE}(?![\d,])"
+        ),
+    ),
+    # Flat 3, 12 Clarke Path, Little Haywood, ST18 0AB; 27 Galvan Nook, Floydburgh, SA 2684
+    (
+        [", "],
+        re.compile(
+            rf"(?<![\w.,/-])\d{{1,4}}[A-Za-z]?,? {_CAPITALS}(?: {_CAPITALS}){{0,3}}, (?:{_CAPITALS}(?: {_CAPITALS}){{0,2}},? ){{1,3}}"
+            r"(?:[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? \d{4}|\d{6})(?!\w)"
         ),
     ),
     # I live at 8 The Paddocks

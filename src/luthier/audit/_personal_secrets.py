@@ -14,20 +14,20 @@ from luthier.audit._personal_match import Match
 
 # name: form. Each begins with letters that its maker chose so that such tools find it.
 FORMS: dict[str, str] = {
-    "AWS access key": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",
+    "AWS access key": r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",
     "Google API key": r"AIza[\w-]{35}",
     "Google OAuth secret": r"GOCSPX-[\w-]{28}",
     "Google OAuth token": r"ya29\.[\w-]{20,}",
-    "GitHub token": r"gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
+    "GitHub token": r"gh[pousr]_[A-Za-z0-9]{30,251}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
     "GitLab token": r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[\w-]{20,64}",
     "Slack token": r"xox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{20,}",
     "Slack webhook": r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9_/+]{20,}",
     "Discord webhook": r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,}",
     "Anthropic key": r"sk-ant-[\w-]{20,}",
-    "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[\w-]{20,}|sk-[A-Za-z0-9]{40,64}",
+    "OpenAI key": r"sk-(?:proj|svcacct|admin|None)-[\w-]{20,}|sk-(?=[a-z]*[A-Z0-9])[A-Za-z0-9]{24,64}",
     "OpenRouter key": r"sk-or-v1-[0-9a-f]{64}",
     "Stripe key": r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}",
-    "Hugging Face token": r"(?:hf|api_org)_[A-Za-z]{30,40}",
+    "Hugging Face token": r"(?:hf|api_org)_[A-Za-z0-9]{30,40}",
     "Groq key": r"gsk_[A-Za-z0-9]{48,}",
     "xAI key": r"xai-[A-Za-z0-9]{60,}",
     "Perplexity key": r"pplx-[A-Za-z0-9]{40,}",
@@ -85,12 +85,13 @@ _ADDRESS = re.compile(
 )
 _BEARER = re.compile(r"\b(?:bearer|basic)\s+([A-Za-z0-9+/._~-]{20,}={0,2})", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"(?:pass(?:word|wd|phrase|code)?|pwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|has[łl]o"
+    r"(?P<word>pass(?:word|wd|phrase|code)?|pwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|has[łl]o"
     r"|secret|token|api[\s_-]?key|access[\s_-]?key|private[\s_-]?key|client[\s_-]?secret|auth[\s_-]?key|credentials?)"
     r"[\"']?\s*(?P<sign>:=|=>|=|:|(?:is|was|ist|est|es|is now|to)(?=\s))\s*[\"'`]?"
     r"(?P<value>[^\s\"'`,;<>{}()\[\]]{6,200})",
     re.IGNORECASE,
 )
+_WORDS = ("pass", "pwd", "kenn", "mot ", "cont", "senh", "wach", "hasl", "hasł")  # what people choose themselves
 PASSWORD_SIGNS = (
     *"pass pwd kennwort contraseña senha wachtwoord haslo hasło secret token credential bearer basic auth".split(),
     *"apikey api_key api-key accesskey access_key access-key privatekey private_key private-key".split(),
@@ -136,8 +137,14 @@ def _given(text: str) -> Iterator[Match]:
         value = found["value"].rstrip(".!?")
         said = found["sign"].isalpha()
         start = found.start("value")
-        if len(value) >= 6 and _made(value, said) and not _stands_in(value):
+        if len(value) >= 32 and found["word"].lower()[:4] not in _WORDS and _random(value):
+            yield _secret(start, start + len(value), "long random key", value)
+        elif len(value) >= 6 and _made(value, said) and not _stands_in(value):
             yield Match("password", start, start + len(value), "password or key", value)
+
+
+def _random(value: str) -> bool:
+    return re.fullmatch(r"[\w+/=.-]+", value) is not None and any(map(str.isdigit, value)) and entropy(value) >= 3.3
 
 
 def _made(value: str, said: bool) -> bool:
