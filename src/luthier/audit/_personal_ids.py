@@ -94,7 +94,7 @@ def _by_shape() -> Mapping[str, tuple[tuple[Form, bool], ...]]:
 
 
 _SHAPES = _by_shape()
-_LONGEST = max(map(len, _SHAPES))
+_SHORTEST, _LONGEST = min(map(len, _SHAPES)), max(map(len, _SHAPES))
 _MOST_PARTS = max(len(re.findall("[9A]+", shape)) for shape in _SHAPES)
 # parts of letters and digits, one sign between them; a part without a digit is one to four capitals
 _CHAIN = re.compile(
@@ -125,7 +125,7 @@ def _in_chain(text: str, parts: list[tuple[int, int]]) -> Iterator[Match]:
         if first == 0 or text[start - 1] == " ":
             for last in range(min(first + _MOST_PARTS, len(parts)) - 1, first - 1, -1):
                 end = parts[last][1]
-                if end - start > _LONGEST or _bound(text, end):
+                if not _SHORTEST <= end - start <= _LONGEST or _bound(text, end):
                     continue
                 match = _identify(text, start, end)
                 if match is not None:
@@ -147,6 +147,8 @@ def _identify(text: str, start: int, end: int) -> Match | None:
         return None
     compact = "".join(c for c in written if c.isalnum() or c == "+").upper()
     said = cue(text, start, end)
+    if not said and text[start - 1 : start] == "(" and text[max(start - 2, 0) : start - 1].isalnum():
+        return None  # the argument of a call
     country = any(word.startswith("id:") for word in said)  # the word names a country's number, not any
     for form, alone in forms:
         named = ("id" in said and not country) or f"id:{form.country}" in said

@@ -5,24 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from luthier.audit._personal_addresses import addresses
 from luthier.audit._personal_ids import national_ids
-from luthier.audit._personal_match import Kind, Match
+from luthier.audit._personal_match import UPPER, Kind, Match, lowered
 from luthier.audit._personal_numbers import cards, ibans, phones
-from luthier.audit._personal_people import (
-    BIRTH_SIGNS,
-    NAME_SIGNS,
-    UPPER,
-    addresses,
-    birth_dates,
-    names,
-)
-from luthier.audit._personal_secrets import PASSWORD_SIGNS, secrets
+from luthier.audit._personal_names import BIRTH_SIGNS, birth_dates, names
+from luthier.audit._personal_secrets import secrets
 from luthier.audit._personal_web import emails, networks
 
 # Any text without one of these holds nothing that is looked for. Substrings are found faster than alternatives.
 _SIX_DIGITS = re.compile(r"\d(?:[ \u00a0().\-/A-Za-z]{0,3}\d){5}|[A-Z]{5}\d{4}[A-Z]")
 _DIGIT = re.compile(r"\d")
-_LONG_TOKEN = re.compile(r"[\w./+=~-]{20}")
 _NETWORK = re.compile(r"\d\.\d{1,3}\.\d|[0-9A-Fa-f:]:[0-9A-Fa-f]{0,4}:|(?:[0-9A-Fa-f]{2}-){5}")
 _AT = re.compile(r"[\[({<]\s?at\s?[\])}>]", re.IGNORECASE)
 _CAPITAL = re.compile(rf"[\s\"'=:][{UPPER}][\w'’]")
@@ -36,9 +29,8 @@ _NUMBERS: frozenset[Kind] = frozenset({"card", "iban", "national-id", "phone"})
 
 def _steps(text: str) -> Iterator[Callable[[str], Iterator[Match]]]:
     """What to look for in a text, the surest first: where two overlap, the first holds."""
-    lower = text.lower()
-    if _LONG_TOKEN.search(text) or "://" in text or any(word in lower for word in PASSWORD_SIGNS):
-        yield secrets
+    lower = lowered(text)
+    yield secrets
     some = _DIGIT.search(text) is not None
     many = some and _SIX_DIGITS.search(text) is not None
     if many:
@@ -55,7 +47,7 @@ def _steps(text: str) -> Iterator[Callable[[str], Iterator[Match]]]:
             yield birth_dates
         if _NETWORK.search(text):
             yield networks
-    if any(word in lower for word in NAME_SIGNS) and _CAPITAL.search(text):
+    if _CAPITAL.search(text):
         yield names
 
 

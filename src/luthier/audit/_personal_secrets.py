@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from luthier.audit._personal_match import Match
+from luthier.audit._personal_match import Match, lowered, places
 
 # name: form. Each begins with letters that its maker chose so that such tools find it.
 FORMS: dict[str, str] = {
@@ -83,6 +83,7 @@ _BLOCK = re.compile(
 _ADDRESS = re.compile(
     r"(?<![A-Za-z])[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@[\w.\[\]-]+", re.I
 )
+_LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|host|hostname|(?:[\w-]+\.)*example(?:\.\w+)?)(?![\w.-])", re.IGNORECASE)
 _BEARER = re.compile(r"\b(?:bearer|basic)\s+([A-Za-z0-9+/._~-]{20,}={0,2})", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"(?P<word>pass(?:word|wd|phrase|code)?|pwd|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|has[łl]o"
@@ -92,11 +93,11 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _WORDS = ("pass", "pwd", "kenn", "mot ", "cont", "senh", "wach", "hasl", "hasł")  # what people choose themselves
-PASSWORD_SIGNS = (
-    *"pass pwd kennwort contraseña senha wachtwoord haslo hasło secret token credential bearer basic auth".split(),
-    *"apikey api_key api-key accesskey access_key access-key privatekey private_key private-key".split(),
-    *("api key", "access key", "private key"),
+_PASSWORD_SIGNS = (
+    *"pass pwd kennwort mot contraseña senha wachtwoord haslo hasło secret token api access private client auth".split(),
+    "credential",
 )
+_LONG_TOKEN = re.compile(r"[\w./+=~-]{20}")  # no form is shorter
 _STAND_IN = re.compile(
     r"(?:your|my|the|some|new|old|change|example|dummy|sample|test|fake|placeholder|redacted|removed|hidden|todo"
     r"|xxx+"
@@ -113,8 +114,9 @@ def secrets(text: str) -> Iterator[Match]:
     if "://" in text and "@" in text:
         for found in _ADDRESS.finditer(text):
             if not _stands_in(found[1]) and found[1].lower() not in ("password", "pass", "pwd", "pw", "secret"):
-                yield _secret(found.start(1), found.end(1), "password in an address", found[1])
-    if _SIGN.search(text):
+                what, drawn = "password in an address", _LOCAL.match(text, found.end(1) + 1) is not None
+                yield Match("secret", found.start(1), found.end(1), what, found[1], drawn or found[1] == "tiger")
+    if _LONG_TOKEN.search(text) and _SIGN.search(text):
         for found in _KNOWN.finditer(text):
             name = list(FORMS)[int((found.lastgroup or "k0")[1:])]
             if name != "JSON Web Token" or _is_jwt(found.group()):
@@ -130,12 +132,15 @@ def _secret(start: int, end: int, what: str, value: str) -> Match:
 
 def _given(text: str) -> Iterator[Match]:
     """What follows "password:" or "Bearer" and looks made, not said: letters with digits or signs, of high entropy."""
-    for found in _BEARER.finditer(text):
+    lower = lowered(text)
+    for found in filter(None, (_BEARER.match(text, place) for place in places(lower, ("bearer", "basic")))):
         if entropy(found[1]) >= 3.5 and any(c.isdigit() for c in found[1]):
             yield Match("secret", found.start(1), found.end(1), "bearer token", found[1])
-    for found in _ASSIGNED.finditer(text):
+    for found in filter(None, (_ASSIGNED.match(text, place) for place in places(lower, _PASSWORD_SIGNS))):
         value = found["value"].rstrip(".!?")
         said = found["sign"].isalpha()
+        if text[found.end() : found.end() + 1] in ("(", "["):  # a call, not a value
+            continue
         start = found.start("value")
         if len(value) >= 32 and found["word"].lower()[:4] not in _WORDS and _random(value):
             yield _secret(start, start + len(value), "long random key", value)
@@ -151,6 +156,8 @@ def _made(value: str, said: bool) -> bool:
     classes = [any(test(c) for c in value) for test in (str.islower, str.isupper, str.isdigit)]
     signs = any(not c.isalnum() and c not in "-_./:" for c in value)
     if value.startswith(("http://", "https://", "/", "--", "./")) or value.endswith(("()", ":")):
+        return False
+    if "==" in value or "->" in value:
         return False
     made = (classes[2] and (classes[0] or classes[1])) or (signs and sum(classes) >= 2)
     return made and entropy(value) >= (2.5 if said or len(value) < 10 else 2.8)

@@ -61,14 +61,18 @@ _IPV4 = re.compile(r"(?<![\w.:/-])(?:\d{1,3}\.){3}\d{1,3}(?![\w])(?!\.\d)(?!/\d)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){3,7}[0-9A-Fa-f]{1,4}(?![\w:.])")
 _MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")
 _VERSION = re.compile(r"(?:\bv|versions?|release|build|firmware|oid|section|==|@)\s*[:=]?\s*$", re.IGNORECASE)
+_MACHINE = re.compile(r"\b(?:ip|address|host|server|from|login|client|peer)\b", re.IGNORECASE)
 _PUBLIC = frozenset("8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 1.2.3.4 208.67.222.222 208.67.220.220".split())
 
 
 def networks(text: str) -> Iterator[Match]:
     """IP addresses of the public internet and MAC addresses."""
     for found in _IPV4.finditer(text):
-        if _VERSION.search(text, max(0, found.start() - 16), found.start()) or found.group() in _PUBLIC:
+        before = max(0, found.start() - 30)
+        if _VERSION.search(text, before, found.start()) or found.group() in _PUBLIC:
             continue
+        if found.group().index(".") == 1 and not _MACHINE.search(text, before, found.start()):
+            continue  # four small numbers are a version, unless it is said
         yield from _global_address(found)
     for found in _IPV6.finditer(text):
         yield from _global_address(found)
