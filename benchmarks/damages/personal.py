@@ -1,7 +1,7 @@
 """Personal data and secrets in sentences, beside look-alikes that are none.
 
-The values come from makers of their own (damages/numbers.py for those with a checksum), not from the detector. Every set
-of rows gets 60 rows with a datum and 60 with something that looks like one: numbers whose checksum fails, order
+The values come from makers of their own (damages/numbers.py for those with a checksum), not from the detector. Every
+set of rows gets 60 rows with a datum and 60 with something that looks like one: numbers whose checksum fails, order
 numbers, timestamps, ISBNs, coordinates, hashes, UUIDs, versions, prices.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import string
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,12 +26,14 @@ FIRST = (
     " William Grace Viktor Amara Björn Zoë Rohan Camille Pedro Annika Yusuf"
 ).split()
 LAST = (
-    "Okafor Müller Smith García Rossi Nowak Andersson Dubois Patel Tanaka Silva O'Brien Jensen Kowalska Fernández Schmidt"
-    " Moreau Johansson Petrov Nguyen Haddad Bianchi Virtanen Walker Hughes Lindqvist Sørensen Marchetti Adeyemi Clarke"
+    "Okafor Müller Smith García Rossi Nowak Andersson Dubois Patel Tanaka Silva O'Brien Jensen Kowalska Fernández"
+    " Schmidt Moreau Johansson Petrov Nguyen Haddad Bianchi Virtanen Walker Hughes Lindqvist Sørensen Marchetti"
+    " Adeyemi Clarke"
 ).split()
 HOSTS = (
-    "gmail.com yahoo.co.uk web.de orange.fr hotmail.com proton.me icloud.com libero.it wp.pl outlook.com northgate-dental.co.uk"
-    " uni-heidelberg.de kestrelbikes.com mail.ru telia.se bigpond.com.au uol.com.br acmetools.io city.gov.au naver.com"
+    "gmail.com yahoo.co.uk web.de orange.fr hotmail.com proton.me icloud.com libero.it wp.pl outlook.com"
+    " northgate-dental.co.uk uni-heidelberg.de kestrelbikes.com mail.ru telia.se bigpond.com.au uol.com.br"
+    " acmetools.io city.gov.au naver.com"
 ).split()
 PLAIN = str.maketrans("áàâäãåçéèêëíìîïñóòôöõøúùûüýÿß", "aaaaaaceeeeiiiinoooooouuuuyys")
 
@@ -41,10 +44,9 @@ def plain(name: str) -> str:
 
 def email(rng: random.Random) -> str:
     first, last, host = plain(rng.choice(FIRST)), plain(rng.choice(LAST)), rng.choice(HOSTS)
-    local = rng.choice(
-        [f"{first}.{last}", f"{first[0]}{last}", f"{first}_{last}{rng.randint(1, 99)}", f"{first}{rng.randint(1950, 2010)}"]
-        + [f"{last}-{first}", f"{first}.{last}+shop", f"{first[0]}.{last}"]
-    )
+    year, number = rng.randint(1950, 2010), rng.randint(1, 99)
+    forms = [f"{first}.{last}", f"{first[0]}{last}", f"{first}_{last}{number}", f"{first}{year}", f"{last}-{first}"]
+    local = rng.choice([*forms, f"{first}.{last}+shop", f"{first[0]}.{last}"])
     address = f"{local}@{host}"
     return rng.choice([address] * 6 + [address.upper(), f"<{address}>", f"mailto:{address}", f"{local} [at] {host}"])
 
@@ -80,25 +82,30 @@ def phone(rng: random.Random) -> str:
     )
 
 
+STREETS = (  # N is a number of a house, 9 a digit; of the parts between bars one is taken
+    "N Maple|Old_Mill|Church|Station|Kingsway Road|Street|Ave|Lane",
+    "N Oak|Washington St|Blvd|Drive, Dayton|Akron, OH 49999",
+    "N N._Third St|Blvd|Drive, Austin, TX 79999",
+    "Flat 9, N Victoria|Albert Terrace, Leeds LS6 4AB|2BN",
+    "Goethestraße|Lindenallee|Am_Markt|Bahnhofstr.|Schillerplatz N, 50999|24999 Köln|Kiel",
+    "N rue de_la_République|Victor_Hugo|des_Lilas, 69999|44999 Lyon|Nantes",
+    "Calle Mayor|de_Alcalá|San_Miguel N, 28999|41999 Madrid|Sevilla",
+    "Via Garibaldi|Roma|Dante_Alighieri N, 10999|70999 Torino|Bari",
+    "Keizersgracht|Dorpsstraat|Beatrixlaan N, 1999 AB|KL Utrecht",
+    "ul. Długa|Kwiatowa|Mickiewicza N/N, 30-999 Kraków",
+    "PO Box 9999, Wellington",
+    "Kungsgatan|Storgatan N, 753 99 Uppsala",
+    "N The Paddocks, Little Haywood",
+)
+
+
 def street(rng: random.Random) -> str:
-    n = rng.randint(1, 240)
-    return rng.choice(
-        [
-            f"{n} {rng.choice(['Maple', 'Old Mill', 'Church', 'Station', 'Kingsway'])} {rng.choice(['Road', 'Street', 'Ave', 'Lane'])}",
-            f"{n} {rng.choice(['Oak', 'Washington', 'N. Third'])} {rng.choice(['St', 'Blvd', 'Drive'])}, {rng.choice(['Dayton, OH', 'Austin, TX'])}"
-            f" {digits(rng, 5, '1234')}",
-            f"Flat {rng.randint(1, 30)}, {n} {rng.choice(['Victoria', 'Albert'])} Terrace, Leeds LS{rng.randint(1, 9)} {rng.randint(1, 9)}AB",
-            f"{rng.choice(['Goethestraße', 'Lindenallee', 'Am Markt', 'Bahnhofstr.', 'Schillerplatz'])} {n}, {digits(rng, 5, '1234')} {rng.choice(['Köln', 'Kiel'])}",
-            f"{n} rue {rng.choice(['de la République', 'Victor Hugo', 'des Lilas'])}, {digits(rng, 5, '1367')} {rng.choice(['Lyon', 'Nantes'])}",
-            f"Calle {rng.choice(['Mayor', 'de Alcalá', 'San Miguel'])} {n}, {digits(rng, 5, '1234')} {rng.choice(['Madrid', 'Sevilla'])}",
-            f"Via {rng.choice(['Garibaldi', 'Roma', 'Dante Alighieri'])} {n}, {digits(rng, 5, '1234')} {rng.choice(['Torino', 'Bari'])}",
-            f"{rng.choice(['Keizersgracht', 'Dorpsstraat', 'Beatrixlaan'])} {n}, {digits(rng, 4, '1234')} {rng.choice(['AB', 'KL'])} Utrecht",
-            f"ul. {rng.choice(['Długa', 'Kwiatowa', 'Mickiewicza'])} {n}/{rng.randint(1, 40)}, {digits(rng, 2, '0123')}-{digits(rng, 3)} Kraków",
-            f"PO Box {rng.randint(10, 9999)}, Wellington",
-            f"{rng.choice(['Kungsgatan', 'Storgatan'])} {n}, {digits(rng, 3, '1234')} {digits(rng, 2)} Uppsala",
-            f"{n} The Paddocks, Little Haywood",
-        ]
-    )
+    words = []
+    for word in rng.choice(STREETS).split(" "):
+        taken = rng.choice(word.rstrip(",").split("|")).replace("_", " ")
+        taken = re.sub(r"\bN\b(?!\.)", lambda _: str(rng.randint(1, 240)), taken)
+        words.append("".join(digits(rng, 1) if c == "9" else c for c in taken) + "," * word.endswith(","))
+    return " ".join(words)
 
 
 def random_text(rng: random.Random, count: int, letters: str = string.ascii_letters + string.digits) -> str:
@@ -111,10 +118,15 @@ def encoded(value: object) -> str:
 
 def secret(rng: random.Random) -> str:
     """A key or token of a form that its maker documents."""
-    upper, hexa, word = string.ascii_uppercase + "234567", "0123456789abcdef", string.ascii_letters + string.digits + "-_"
+    upper, hexa, word = (
+        string.ascii_uppercase + "234567",
+        "0123456789abcdef",
+        string.ascii_letters + string.digits + "-_",
+    )
     t = lambda n, letters=string.ascii_letters + string.digits: random_text(rng, n, letters)  # noqa: E731 - as above
     password = t(6) + rng.choice("!#$%") + t(6)
-    token = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded({'sub': t(8), 'iat': rng.randint(10**9, 2 * 10**9)})}.{t(43, word)}"
+    claims = {"sub": t(8), "iat": rng.randint(10**9, 2 * 10**9)}
+    token = f"{encoded({'alg': 'HS256', 'typ': 'JWT'})}.{encoded(claims)}.{t(43, word)}"
     lines = "\n".join(t(64, string.ascii_letters + string.digits + "+/") for _ in range(rng.randint(4, 12)))
     kind = rng.choice(["RSA PRIVATE KEY", "PRIVATE KEY", "OPENSSH PRIVATE KEY", "EC PRIVATE KEY"])
     return rng.choice(
@@ -158,7 +170,9 @@ def secret(rng: random.Random) -> str:
 
 def password(rng: random.Random) -> str:
     word = rng.choice(["Sunshine", "tiger", "Winter", "blue", "Liverpool", "qwerty", "mango", "Corvette"])
-    return rng.choice([f"{word}{rng.randint(10, 2024)}!", f"{word}_{rng.randint(1, 99)}", random_text(rng, rng.randint(9, 16)) + "7a"])
+    return rng.choice(
+        [f"{word}{rng.randint(10, 2024)}!", f"{word}_{rng.randint(1, 99)}", random_text(rng, rng.randint(9, 16)) + "7a"]
+    )
 
 
 LOOK_ALIKES: tuple[Maker, ...] = (
@@ -174,9 +188,11 @@ LOOK_ALIKES: tuple[Maker, ...] = (
     lambda r: f"The commit is {random_text(r, 40, '0123456789abcdef')}.",
     lambda r: f"md5 {random_text(r, 32, '0123456789abcdef')}",
     lambda r: f"The id is {uuid.UUID(int=r.getrandbits(128), version=4)}.",
-    lambda r: f"Version {r.randint(0, 20)}.{r.randint(0, 30)}.{r.randint(0, 99)} from {r.randint(2001, 2025)}-{r.randint(10, 12)}-{r.randint(10, 28)}.",
-    lambda r: f"It cost {r.randint(1, 900)},{r.randint(100, 999)}.{r.randint(10, 99)} dollars in {r.randint(1950, 2025)}.",
-    lambda r: f"Between {r.randint(1900, 1950)} and {r.randint(1951, 2020)} there were {r.randint(1, 90)} {r.randint(100, 999)} {r.randint(100, 999)} births.",
+    lambda r: f"Version {r.randint(0, 20)}.{r.randint(0, 30)}.{r.randint(0, 99)} from 2024-11-{r.randint(10, 28)}.",
+    lambda r: (
+        f"It cost {r.randint(1, 900)},{r.randint(100, 999)}.{r.randint(10, 99)} dollars in {r.randint(1950, 2025)}."
+    ),
+    lambda r: f"From 1951 to 1987 there were {r.randint(1, 90)} {r.randint(100, 999)} {r.randint(100, 999)} births.",
     lambda r: f"The IMEI of my phone is 35{digits(r, 13)}.",
     lambda r: f"EAN {digits(r, 13, '4')}",
     lambda r: f"serial number {random_text(r, 3, string.ascii_uppercase)}-{digits(r, 8)}-{r.randint(10, 99)}",
@@ -251,7 +267,12 @@ def place(row: Row, text: str, value: str, rng: random.Random) -> Row:
     middle = rng.randrange(len(words) + 1)
     return row | {
         "prompt": rng.choice(
-            [f"{prompt} {text}", f"{text} {prompt}", " ".join([*words[:middle], text, *words[middle:]]), f"{prompt}\n\n{text}"]
+            [
+                f"{prompt} {text}",
+                f"{text} {prompt}",
+                " ".join([*words[:middle], text, *words[middle:]]),
+                f"{prompt}\n\n{text}",
+            ]
         )
     }
 
@@ -300,49 +321,72 @@ def national_bare(rng: random.Random) -> tuple[str, str]:
 def secret_said(rng: random.Random) -> tuple[str, str]:
     value = secret(rng)
     name = rng.choice(["API_KEY", "token", "client secret", "connection", "key", "value"])
-    text = rng.choice([f'{name.replace(" ", "_").upper()}="{value}"', f"{name}: {value}", f"I pasted {value} by mistake."])
+    text = rng.choice(
+        [f'{name.replace(" ", "_").upper()}="{value}"', f"{name}: {value}", f"I pasted {value} by mistake."]
+    )
     return rng.choice([text, f"curl -H 'Authorization: Bearer {value}' https://api.host.io/v1", f"use {value}"]), value
 
 
 def password_said(rng: random.Random) -> tuple[str, str]:
     value = password(rng)
-    text = rng.choice(
-        [f"my password is {value}", f"Password: {value}", f'"password": "{value}"', f"login with pwd={value}"]
-        + [f"passwort ist {value}", f"api_key = '{value}'", f"I changed my password to {value} yesterday."]
-    )
+    forms = [f"my password is {value}", f"Password: {value}", f'"password": "{value}"', f"login with pwd={value}"]
+    forms += [f"passwort ist {value}", f"api_key = '{value}'", f"I changed my password to {value} yesterday."]
+    text = rng.choice(forms)
     return text, text
 
 
 def person_said(rng: random.Random) -> tuple[str, str]:
     name = f"{rng.choice(FIRST)} {rng.choice(LAST)}"
-    text = rng.choice(
-        [f"My name is {name}.", f"Best regards,\n{name}", f"This is {name} from Leeds.", f"Please ask for {name}.", f"Dear {name},"]
-        + [f"I spoke to {name} yesterday.", f"{name} told me to write here.", f"customer name: {name}", f"Call Mr {name} back."]
-        + [f"The card belongs to {name}.", f"{name} and I share the account."]
-    )
+    forms = [f"My name is {name}.", f"Best regards,\n{name}", f"This is {name} from Leeds.", f"Please ask for {name}."]
+    forms += [
+        f"Dear {name},",
+        f"I spoke to {name} yesterday.",
+        f"{name} told me to write here.",
+        f"Call Mr {name} back.",
+    ]
+    forms += [f"customer name: {name}", f"The card belongs to {name}.", f"{name} and I share the account."]
+    text = rng.choice(forms)
     return text, text
 
 
 def address_said(rng: random.Random) -> tuple[str, str]:
     value = street(rng)
-    return rng.choice([f"I live at {value}.", f"Send it to {value}", f"My address: {value}", f"We moved to {value} in May."]), value
+    return rng.choice(
+        [f"I live at {value}.", f"Send it to {value}", f"My address: {value}", f"We moved to {value} in May."]
+    ), value
 
 
 def birth_said(rng: random.Random) -> tuple[str, str]:
     year, month, day = birthday(rng)
     name = "January February March April May June July August September October November December".split()[month - 1]
-    date = rng.choice([f"{day:02d}/{month:02d}/{year}", f"{year}-{month:02d}-{day:02d}", f"{day} {name} {year}", f"{name} {day}, {year}"])
-    text = rng.choice([f"My date of birth is {date}.", f"DOB: {date}", f"I was born on {date}.", f"born {date}", f"geboren am {date}"])
+    date = rng.choice(
+        [
+            f"{day:02d}/{month:02d}/{year}",
+            f"{year}-{month:02d}-{day:02d}",
+            f"{day} {name} {year}",
+            f"{name} {day}, {year}",
+        ]
+    )
+    text = rng.choice(
+        [f"My date of birth is {date}.", f"DOB: {date}", f"I was born on {date}.", f"born {date}", f"geboren am {date}"]
+    )
     return text, text
 
 
 NUMBERS = (*LOOK_ALIKES, wrong_numbers, wrong_numbers, wrong_numbers, wrong_numbers, wrong_numbers, wrong_numbers)
 
 DAMAGES = (
-    Damage("e-mail", ALL, planting(named(email, "e-mail", "email address", "address", "login"), ["email"], LOOK_LIKE_WEB), 0.95),
+    Damage(
+        "e-mail",
+        ALL,
+        planting(named(email, "e-mail", "email address", "address", "login"), ["email"], LOOK_LIKE_WEB),
+        0.95,
+    ),
     Damage("phone", ALL, planting(named(phone, "phone number", "mobile", "number"), ["phone"], NUMBERS), None),
     Damage("IBAN", ALL, planting(named(iban, "IBAN", "account", "bank details"), ["bank-account"], NUMBERS), 0.95),
-    Damage("card", ALL, planting(named(card, "card", "card number", "Visa", "number"), ["payment-card"], NUMBERS), 0.95),
+    Damage(
+        "card", ALL, planting(named(card, "card", "card number", "Visa", "number"), ["payment-card"], NUMBERS), 0.95
+    ),
     Damage("national number", ALL, planting(national_named, ["national-id"], NUMBERS), 0.95),
     Damage("national number, not named", ALL, planting(national_bare, ["national-id"], NUMBERS), None),
     Damage("secret", ALL, planting(secret_said, ["secret"], (*LOOK_LIKE_WEB, *LOOK_ALIKES)), 0.95),

@@ -35,8 +35,9 @@ _NO_STREET = (
 )
 _POSTCODE = r"(?:\d{5}(?:-\d{3,4})?|\d{2}-\d{3}|\d{3} \d{2}|\d{4} ?[A-Z]{2}|(?!(?:1[5-9]|20)\d\d)\d{4}(?= [A-Z]))"
 _TOWN = rf"{WORD}(?:[ -]{WORD}){{0,2}}"
-# where the form is looked for: wherever a sign stands in the text; at a sign; if a sign stands before a number
-_STREETS: tuple[tuple[Literal["anywhere", "at", "number"], list[str], re.Pattern[str]], ...] = (
+# where the form is looked for: wherever a sign stands in the text; at a sign; if a sign stands before a
+# number; if a hint, a pattern that begins with a digit and so fails fast, is there
+_STREETS: tuple[tuple[Literal["anywhere", "at", "number", "hint"], list[str], re.Pattern[str]], ...] = (
     # 12 Long Acre Road, 5 N. 3rd St
     (
         "anywhere",
@@ -75,8 +76,8 @@ _STREETS: tuple[tuple[Literal["anywhere", "at", "number"], list[str], re.Pattern
     ),
     # Am Markt 3, 24103 Kiel; Březová 43/2, 152 74 Sedlčany; Jillhof 9, 5101 MS De Groeve: a number, and a postcode
     (
-        "anywhere",
-        [f"{digit}, " for digit in range(10)] + [f"{letter}, " for letter in "abcdefgh"],
+        "hint",
+        [rf"\d[a-zA-Z]?, (?:{_TOWN},? )?(?:[A-Z]{{1,2}}-)?{_POSTCODE}"],
         re.compile(
             rf"(?<!\w)(?!{_NO_STREET}){_CAPITALS}(?:[ -](?!{_NO_STREET}){_CAPITALS}){{0,3}},? (?:[Nn]r?[º°.]? ?)?"
             rf"\d{{1,4}}[a-zA-Z]?(?:[/-]\d{{1,4}})?, (?:{_TOWN},? )?(?:[A-Z]{{1,2}}-)?{_POSTCODE}(?![\d,])"
@@ -130,6 +131,9 @@ def _streets(text: str) -> Iterator[re.Match[str]]:
     for where, signs, street in _STREETS:
         if where == "at":
             yield from filter(None, (street.match(text, place) for place in places(lower, signs)))
+        elif where == "hint":
+            if any(re.search(hint, text) for hint in signs):
+                yield from street.finditer(text)
         elif any(_holds(lower, sign, where == "number") for sign in signs):
             yield from street.finditer(text)
 

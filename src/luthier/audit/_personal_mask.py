@@ -50,6 +50,15 @@ class _Placeholders:
                     for found in _TAKEN.finditer(text):
                         self._last[found[1]] = max(self._last[found[1]], int(found[2]))
 
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def forget(self, number: int) -> None:
+        """Keep the first `number` of them."""
+        while len(self._names) > number:
+            (kind, _), _ = self._names.popitem()
+            self._last[TYPES[kind]] -= 1
+
     def of(self, match: Match) -> str:
         key = match.kind, match.value
         if key not in self._names:
@@ -67,8 +76,10 @@ def _masked(row: Example, placeholders: _Placeholders, wrong: Callable[[str], st
     found = [[m for m in matches if _is_masked(m)] for matches in scan_row(texts)]
     if not any(found) and not grouped:
         return row
+    known = len(placeholders)
     changed = [_replaced(text, matches, placeholders) for text, matches in zip(texts, found, strict=True)]
     if why := _broken(row, texts, changed, wrong):
+        placeholders.forget(known)
         log.append({"action": "left", **place, "reason": f"with placeholders, {why}"})
         return row
     inputs = len(row.messages)

@@ -12,7 +12,7 @@ _PARTICLE = r"(?:(?:van|von|de|der|den|da|di|del|della|la|le|dos|bin|ibn|al|ten|
 _MORE = rf"(?:[ ](?:[{UPPER}]\.[ ]?)?{_PARTICLE}{_NAME_WORD})"
 _FULL_NAME, _ANY_NAME = rf"{_NAME_WORD}{_MORE}{{1,3}}", rf"{_NAME_WORD}{_MORE}{{0,3}}"
 
-# How a name is led in: how many words it must have (all but these take one), what begins it, the form, what must follow.
+# How a name is led in: the case (some ask for two words), how it begins, the form, and what must follow the name.
 _FULL = ("said", "titled", "field")
 _SAYS = (
     (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from luthier.audit._personal_addresses import addresses
 from luthier.audit._personal_ids import national_ids
 from luthier.audit._personal_match import UPPER, Kind, Match, lowered
-from luthier.audit._personal_numbers import cards, ibans, phones
 from luthier.audit._personal_names import BIRTH_SIGNS, birth_dates, names
+from luthier.audit._personal_numbers import cards, ibans, phones
 from luthier.audit._personal_secrets import secrets
 from luthier.audit._personal_web import emails, networks
 
