@@ -281,6 +281,6 @@ def test_a_masked_copy_has_nothing_left_to_mask(tmp_path: Path) -> None:
 def test_real_rows_hold_none(file: str, expected: int) -> None:
     if not SHARED.is_dir():
         pytest.skip("the shared data are not here")
-    lines = (SHARED / file).read_text(encoding="utf-8").splitlines()
+    lines = (SHARED / file).read_text(encoding="utf-8").splitlines()[:2000]
     found = [m for line in lines for value in json.loads(line).values() for m in scan(value) if not m.documented]
     assert len(found) == expected

@@ -31,8 +31,8 @@ _EXAMPLE = ("example-data", "values that documentation reserves for examples and
 _MASKED = "take them out, or write a copy with placeholders in their place: luthier check --fix --mask"
 _BY_HAND = "look at the rows: patterns find these and err; where they are real people, take them out by hand"
 _FIXES = {
-    "secret": f"revoke them first: they stand in a file that people pass on. {_MASKED}",
-    "password": f"change those that are real. {_MASKED}",
+    "secret": f"revoke them first: they stand in a file that people pass on; then {_MASKED}",
+    "password": f"change those that are real; then {_MASKED}",
     "birth-date": _BY_HAND,
     "postal-address": _BY_HAND,
     "person-name": _BY_HAND,

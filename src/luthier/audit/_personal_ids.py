@@ -168,7 +168,7 @@ def _valid(module: str, compact: str, written: str) -> bool:
         return compact[:2] in ("ZZ", "TN") and compact[2:8].isdigit()
     if module == "sg":
         return _is_nric(compact)
-    if module == "in_.pan" and compact[3] != "P":  # the fourth letter tells persons from firms
+    if module == "in_.pan" and compact[3:4] != "P":  # the fourth letter tells persons from firms
         return False
     number = written if module in ("fi.hetu", "se.personnummer", "is_.kennitala") else compact
     return bool(_checker(module).is_valid(number))
