@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pkgutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,11 +18,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import damages
 from damages import Damage, Planted, Row
 from luthier.api import Project
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-KINDS = ("form", "repeats")  # modules of damages
+KINDS = sorted(module.name for module in pkgutil.iter_modules(damages.__path__))
 SCORES: dict[str, dict[str, Any]] = {
     "snips": {"kind": "json"},
     "banking77": {"kind": "label"},
@@ -87,10 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="*", help="names of damages; all by default")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    damages = [damage for kind in KINDS for damage in import_module(f"damages.{kind}").DAMAGES]
+    planned = [damage for kind in KINDS for damage in import_module(f"damages.{kind}").DAMAGES]
     kept = True
     print(f"{'damage':32}{'set':12}{'planted':>8}{'found':>7}{'precision':>11}{'recall':>8}{'before':>8}  promised")
-    for damage in damages:
+    for damage in planned:
         if options.only and damage.name not in options.only:
             continue
         for name in damage.sets:

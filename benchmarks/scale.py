@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--rows 1000000] [--peer-rows 100000] [--peers PYTHON]
 
 The rows are those of four real sets, repeated, with a tenth to four fifths of their words replaced or added, so that
-some nearly repeat and most do not. `--peers` is a Python that has datasketch, semhash and wordllama: they do one part of
-the audit (near duplicates; semhash with the static vectors of wordllama) on the first `--peer-rows` rows.
+some nearly repeat and most do not. `--peers` is a Python that has datasketch, semhash and wordllama: they do one part
+of the audit (near duplicates; semhash with the static vectors of wordllama) on the first `--peer-rows` rows.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ NAMES = {  # modules whose distribution has another name
     "starlette": "fastapi",
     "tokenizers": "transformers",
     "sklearn": "scikit-learn",
+    "stdnum": "python-stdnum",
     "yaml": "pyyaml",
 }
 INDIRECT = {"accelerate", "gguf"}  # transformers wants them to place models and to read GGUF files

@@ -317,6 +317,7 @@ def test_init_copies_the_data_and_suggests_a_scorer(tmp_path):
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0
     assert "kind: json" in (tmp_path / "new" / "luthier.yaml").read_text("utf-8")
     assert luthier("check", folder=tmp_path / "new").returncode == 0
+    assert luthier("check", "--mask", folder=tmp_path / "new").returncode == 2  # there is no copy to write into
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2
     assert "is there already" in again.stderr

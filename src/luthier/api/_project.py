@@ -97,11 +97,15 @@ class Project:
         with self.store.lock() if deep else nullcontext():
             return check(self.task, self.store, self.progress, deep=deep, show=show)
 
-    def fix(self) -> Fixed:
-        """Write a corrected copy of the examples beside the original, with a log of every change."""
+    def fix(self, *, mask: bool = False) -> Fixed:
+        """Write a corrected copy of the examples beside the original, with a log of every change.
+
+        Args:
+            mask: replace personal data and secrets that are known by their form with placeholders.
+        """
         from luthier.audit import write_fixed
 
-        return write_fixed(self.task)
+        return write_fixed(self.task, mask=mask)
 
     def plan(self) -> Plan:
         """Time, memory, disk and money of what `decide` and `tune` may spend, calibrated with a few answers and steps.

@@ -44,4 +44,19 @@ _QUALITY = {
     "output-length": "long rows cost memory and are cut first; stray rows teach another task",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY
+_PERSONAL = {
+    "secret": "whoever can ask the model or read its data may get the key: treat it as lost",
+    "password": "whoever can ask the model or read its data may get them",
+    "payment-card": "the model may say somebody's card number to somebody else; card data must not be kept like this",
+    "bank-account": "the model may say somebody's account to somebody else",
+    "national-id": "the model may say somebody's number to somebody else, and a released model cannot forget it",
+    "email": "the model may say somebody's address to somebody else",
+    "phone": "the model may say somebody's number to somebody else",
+    "birth-date": "the model may say it of somebody",
+    "postal-address": "the model may say where somebody lives",
+    "person-name": "the model may name somebody who did not ask for it",
+    "network-address": "the model may say which machine somebody used",
+    "example-data": "none on people; the model may answer with values that do not exist",
+}
+
+EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL

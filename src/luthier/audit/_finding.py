@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from luthier.audit._catalogue import EFFECTS
+from luthier.audit._personal_veil import veiled
 from luthier.data import Example, Message, Source, Split, near_duplicate_groups
 from luthier.errors import Problem, SplitError
 from luthier.spec import Task
@@ -75,16 +76,19 @@ def finding(
     count: int | None = None,
     samples: Sequence[Sample] = (),
 ) -> Finding:
-    """A finding about rows; `count` where it is not their number. The effect is that of the code."""
+    """A finding about rows; `count` where it is not their number. The effect is that of the code.
+
+    Personal data in the reason are masked.
+    """
     sources = tuple(row.source if isinstance(row, Example) else row for row in rows)
-    return Finding(
-        code, severity, len(sources) if count is None else count, sources, reason, fix, EFFECTS[code], tuple(samples)
-    )
+    number = len(sources) if count is None else count
+    return Finding(code, severity, number, sources, veiled(reason), fix, EFFECTS[code], tuple(samples))
 
 
 def sample(row: Example, text: str | None = None, remark: str = "") -> Sample:
     """A row to look at; `text` is its input and output unless another excerpt says more."""
     shown = f"{row.input_text} → {row.output}" if text is None else text
+    shown = veiled(shown[: 4 * EXCERPT])
     return Sample(row.source, shown if len(shown) <= EXCERPT else shown[: EXCERPT - 1] + "…", remark)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.audit._form import wrong_output
+from luthier.audit._personal_mask import mask_rows
+from luthier.audit._personal_veil import veiled
 from luthier.data import Example, scan_examples
 from luthier.errors import DataError
 from luthier.spec import JsonScore, LabelScore, Task
@@ -19,6 +22,8 @@ from luthier.store import write_text_atomic
 class Fixed:
     """What `write_fixed` did: the files it wrote, and how many rows it kept, changed and left out.
 
+    `masked` values were replaced by placeholders; `unmasked` rows were left as they are, because they would break.
+
     `group` is the key that names each row's group in the copy, to be set as `split.group`; None where no row has one.
     """
 
@@ -28,14 +33,20 @@ class Fixed:
     changed: int
     dropped: int
     group: str | None
+    masked: int = 0
+    unmasked: int = 0
 
 
-def write_fixed(task: Task) -> Fixed:
+def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
     """Write `<name>.fixed.jsonl` (chat messages) beside `task.examples`, and `<name>.fixed.log.jsonl` of every change.
 
     Left out: rows that cannot be read, copies of other rows, outputs that the scorer would reject and that cannot be
     repaired, preference pairs without a difference. Repaired: JSON in a code fence, labels in another case. Conflicting
     outputs stay, because which one is right is not for a program to say. The original is never touched.
+
+    Personal data and secrets stay unless `mask`: an address in a row may be what the task is about. With it, those
+    that are known by their form become placeholders, the same value the same one in inputs and outputs, so that a row
+    that takes a datum from its input stays right. The log shows no such value in clear, in either case.
 
     Raises:
         DataError: the file as a whole cannot be read, or nothing would be left.
@@ -50,16 +61,25 @@ def write_fixed(task: Task) -> Fixed:
         raise DataError(
             f"no row of {task.examples} can be kept", fix="correct the rows by hand: luthier check lists them"
         )
+    if mask:
+        kept = mask_rows(kept, wrong_output(task), log)
     group = None
     if any(e.group is not None for e in kept):
         group = task.split.group or "group"
     file = task.examples.with_name(f"{task.examples.stem}.fixed.jsonl")
     log_file = task.examples.with_name(f"{task.examples.stem}.fixed.log.jsonl")
     log.sort(key=lambda entry: (entry["file"], entry["line"] or 0))
-    write_text_atomic(log_file, _json_lines(log))
+    write_text_atomic(log_file, _json_lines([_hidden(entry) for entry in log]))
     write_text_atomic(file, _json_lines([_as_row(e, group) for e in kept]))
-    changed = sum(entry["action"] == "changed" for entry in log)
-    return Fixed(file, log_file, len(kept), changed, len(log) - changed, group)
+    did = Counter(entry["action"] for entry in log)
+    return Fixed(
+        file, log_file, len(kept), did["changed"], did["dropped"], group, masked=did["masked"], unmasked=did["left"]
+    )
+
+
+def _hidden(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry without personal data in clear."""
+    return {key: veiled(value) if key in ("reason", "before", "after") else value for key, value in entry.items()}
 
 
 def _kept(task: Task, examples: Sequence[Example], log: list[dict[str, Any]]) -> list[Example]:

@@ -34,6 +34,9 @@ def print_checked(checked: Checked, fixed: Fixed | None) -> None:
         out.print(Text(f"not looked at: {checked.unseen}", "dim"))
     _print_summary(out, checked)
     if fixed is not None:
+        if fixed.masked or fixed.unmasked:
+            left = f"; {fixed.unmasked:,} rows left as they are, see the log" if fixed.unmasked else ""
+            out.print(f"placeholders in place of {fixed.masked:,} values{left}")
         counts = f"({fixed.kept:,} kept, {fixed.changed:,} changed, {fixed.dropped:,} dropped)"
         out.print(Text(f"corrected copy: {fixed.file} {counts}\nlog of every change: {fixed.log}"), soft_wrap=True)
 
