@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from luthier.models import LocalModel
+from luthier.train._checkpoint import Checkpoint
 from luthier.train._group import Group
+from luthier.train._head import with_loss
 from luthier.train._model import Trainee
 from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
@@ -42,6 +44,26 @@ def setting_for(job: Job, out: Path, group: Group) -> Setting:
         recompute = fitting(job, None, out) if group.size == 1 else False
         found = json.dumps(replace(job.setting(), recompute=recompute).as_dict())
     return Setting(**json.loads(group.text_of_first(found)))
+
+
+def settle(
+    setting: Setting, checkpoint: Checkpoint | None, trainee: Trainee, rows: Sequence[EncodedRow], group: Group
+) -> tuple[Setting, Checkpoint | None]:
+    """Put the trainee under its setting, which is given back with what computes the loss, as the first process finds it.
+
+    A run that goes on keeps what it had; where the kernel that it had is not here any more, its notes say so.
+    """
+    if setting.recompute:
+        trainee.keep_only_layer_inputs()
+    if checkpoint and setting.loss == "chunked":
+        return setting, checkpoint
+    found = json.dumps(with_loss(setting, trainee, rows).as_dict()) if group.first else ""
+    now = Setting(**json.loads(group.text_of_first(found)))
+    if checkpoint and now.loss != setting.loss:
+        why = now.loss_reason or f"it runs on {trainee.device.type} now"
+        note = f"the loss is computed without {setting.loss} ({why}); the result is the same within rounding"
+        checkpoint = checkpoint.with_note(note)
+    return now, checkpoint
 
 
 def optimizer_of(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:

@@ -111,8 +111,15 @@ def batch_losses(model: Any, batch: MicroBatch, reference: Tensor | None) -> tup
     logits = label_logits(model, batch)
     if reference is None:
         reference = logits.new_empty(0, logits.shape[-1])
+    return losses_of_logits(logits, batch.nodes, batch.targets, batch.weights, batch.held, reference)
+
+
+def losses_of_logits(
+    logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor, held: Tensor, reference: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `batch_losses`, from logits [positions, vocabulary]; the rest as in `MicroBatch`."""
     found: tuple[Tensor, Tensor] = _Losses.apply(  # type: ignore[no-untyped-call]  # torch's stubs
-        logits, batch.nodes, batch.targets, batch.weights, batch.held, reference
+        logits, nodes, targets, weights, held, reference
     )
     return found
 

@@ -34,7 +34,9 @@ Precision = Literal["float64", "float32", "bfloat16", "float16"]
 class Setting:
     """Precision of the forward pass, packing of batches, and why. Part of a checkpoint: a resumed run keeps it.
 
-    `recompute` says that only the inputs of decoder layers are kept for the backward pass, to fit into memory.
+    `recompute` says that only the inputs of decoder layers are kept for the backward pass, to fit into memory. `loss`
+    says what computes the loss: our own closed form, chunk by chunk, or a kernel (see `_head`); the reason is empty
+    where the device has no kernels.
     """
 
     precision: Precision
@@ -42,6 +44,8 @@ class Setting:
     packing: Packing
     packing_reason: str
     recompute: bool = False
+    loss: Literal["chunked", "liger"] = "chunked"
+    loss_reason: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,7 +88,7 @@ def find_setting(
     Raises:
         TrainingError: the base itself gives no finite loss on the rows.
     """
-    sample = _sample(rows)
+    sample = sample_of(rows)
     device = base.device
     wanted = label_likelihoods(base.module, padded_batch(sample, device))
     if not torch.isfinite(wanted).all():
@@ -182,7 +186,7 @@ def _change(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return abs(float(found.mean() / wanted.mean()) - 1)
 
 
-def _sample(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+def sample_of(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     """A few short rows with a beginning in common where there is one: neighbours in sorted order."""
     short = sorted(sorted(rows, key=lambda r: len(r.ids))[: 4 * SAMPLE_ROWS], key=lambda r: r.ids)
     sample = short[:1]
