@@ -12,6 +12,7 @@ import torch
 
 from luthier.models import LocalModel
 from luthier.train._checkpoint import Checkpoint
+from luthier.train._compile import while_compilable, with_compilation
 from luthier.train._group import Group
 from luthier.train._head import with_loss
 from luthier.train._model import Trainee
@@ -47,22 +48,29 @@ def setting_for(job: Job, out: Path, group: Group) -> Setting:
 
 
 def settle(
-    setting: Setting, checkpoint: Checkpoint | None, trainee: Trainee, rows: Sequence[EncodedRow], group: Group
+    setting: Setting, checkpoint: Checkpoint | None, trainee: Trainee, job: Job, base: LocalModel, group: Group
 ) -> tuple[Setting, Checkpoint | None]:
-    """Put the trainee under its setting, which is given back with what computes the loss, as the first process finds it.
+    """Put the trainee under its setting, and add to this what computes loss and layers, as the first process finds it.
 
-    A run that goes on keeps what it had; where the kernel that it had is not here any more, its notes say so.
+    A run that goes on keeps what it had; where that is not here any more, its notes say so.
     """
     if setting.recompute:
         trainee.keep_only_layer_inputs()
-    if checkpoint and setting.loss == "chunked":
-        return setting, checkpoint
-    found = json.dumps(with_loss(setting, trainee, rows).as_dict()) if group.first else ""
+    found = ""
+    if group.first and checkpoint is None:
+        loss = with_loss(setting, trainee, job.rows)
+        found = json.dumps(with_compilation(loss, trainee, base, job.course, group.size).as_dict())
+    elif group.first:
+        loss = setting if setting.loss == "chunked" else with_loss(setting, trainee, job.rows)
+        found = json.dumps(while_compilable(loss, trainee).as_dict())
     now = Setting(**json.loads(group.text_of_first(found)))
-    if checkpoint and now.loss != setting.loss:
-        why = now.loss_reason or f"it runs on {trainee.device.type} now"
-        note = f"the loss is computed without {setting.loss} ({why}); the result is the same within rounding"
-        checkpoint = checkpoint.with_note(note)
+    for before, after, what, why in (
+        (setting.loss, now.loss, f"the loss is computed without {setting.loss}", now.loss_reason),
+        (setting.compiled, now.compiled, "layers run uncompiled", now.compile_reason),
+    ):
+        if checkpoint and before != after:
+            why = why or f"it runs on {trainee.device.type} now"
+            checkpoint = checkpoint.with_note(f"{what} ({why}); the result is the same within rounding")
     return now, checkpoint
 
 

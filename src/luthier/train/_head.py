@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from luthier.train._loss import MicroBatch, batch_losses, label_logits, losses_of_logits
 from luthier.train._model import Trainee
 from luthier.train._rows import EncodedRow
-from luthier.train._setting import Setting, sample_of
+from luthier.train._setting import Setting, in_one_line, sample_of
 
 DEVICES = frozenset({"cuda"})  # where the kernel is compiled
 SAMPLED = 64  # positions that the kernel is tried on
@@ -148,7 +148,7 @@ def _tried(trainee: Trainee, setting: Setting, rows: Sequence[EncodedRow]) -> fl
     try:
         differences = _differences(trainee, FusedLosses(trainee.body, head), head, setting, sample_of(rows))
     except Exception as error:  # a kernel that does not compile here, or has another interface, fails in any way
-        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return in_one_line(error)
     for what, difference in differences.items():
         if not difference <= allowed:
             return f"{what} differs from that of the chunked loss by {difference:.2g}, relative"

@@ -34,10 +34,10 @@ from luthier.train._checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from luthier.train._compile import losses_under
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._group import Group, current_group
-from luthier.train._head import losses_of
 from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
 from luthier.train._kept import KeptRows
@@ -120,9 +120,9 @@ def fine_tune(
     job = Job(base, recipe, tuple(encoded), tuple(held))
     setting = checkpoint.setting if checkpoint else setting_for(job, out, group)
     trainee = make_trainee(base, recipe, setting.dtype, group, shard)
-    setting, checkpoint = settle(setting, checkpoint, trainee, encoded, group)
+    setting, checkpoint = settle(setting, checkpoint, trainee, job, base, group)
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
-    run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
+    run = _Run(base, job.course, recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
     with (
@@ -166,7 +166,7 @@ class _Run:
     ) -> None:
         self.base, self.course, self.recipe, self.setting = base, course, recipe, setting
         self.trainee, self.out, self.inputs, self.hooks, self.group = trainee, out, inputs, hooks, group
-        self.optimizer, self.losses = optimizer_of(trainee, recipe), losses_of(trainee, setting)
+        self.optimizer, self.losses = optimizer_of(trainee, recipe), losses_under(trainee, setting)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
         self.resting = resting_base(base, trainee)
