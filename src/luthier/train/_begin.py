@@ -11,7 +11,10 @@ from typing import Any
 import torch
 
 from luthier.models import LocalModel
+from luthier.train._checkpoint import Checkpoint
+from luthier.train._compile import while_compilable, with_compilation
 from luthier.train._group import Group
+from luthier.train._head import with_loss
 from luthier.train._model import Trainee
 from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
@@ -42,6 +45,33 @@ def setting_for(job: Job, out: Path, group: Group) -> Setting:
         recompute = fitting(job, None, out) if group.size == 1 else False
         found = json.dumps(replace(job.setting(), recompute=recompute).as_dict())
     return Setting(**json.loads(group.text_of_first(found)))
+
+
+def settle(
+    setting: Setting, checkpoint: Checkpoint | None, trainee: Trainee, job: Job, base: LocalModel, group: Group
+) -> tuple[Setting, Checkpoint | None]:
+    """Put the trainee under its setting, and add to this what computes loss and layers, as the first process finds it.
+
+    A run that goes on keeps what it had; where that is not here any more, its notes say so.
+    """
+    if setting.recompute:
+        trainee.keep_only_layer_inputs()
+    found = ""
+    if group.first and checkpoint is None:
+        loss = with_loss(setting, trainee, job.rows)
+        found = json.dumps(with_compilation(loss, trainee, base, job.course, group.size).as_dict())
+    elif group.first:
+        loss = setting if setting.loss == "chunked" else with_loss(setting, trainee, job.rows)
+        found = json.dumps(while_compilable(loss, trainee).as_dict())
+    now = Setting(**json.loads(group.text_of_first(found)))
+    for before, after, what, why in (
+        (setting.loss, now.loss, f"the loss is computed without {setting.loss}", now.loss_reason),
+        (setting.compiled, now.compiled, "layers run uncompiled", now.compile_reason),
+    ):
+        if checkpoint and before != after:
+            why = why or f"it runs on {trainee.device.type} now"
+            checkpoint = checkpoint.with_note(f"{what} ({why}); the result is the same within rounding")
+    return now, checkpoint
 
 
 def optimizer_of(trainee: Trainee, recipe: Recipe) -> torch.optim.AdamW:

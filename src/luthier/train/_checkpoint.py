@@ -21,7 +21,7 @@ from luthier.train._group import placed, whole
 from luthier.train._result import CurvePoint
 from luthier.train._setting import Setting
 
-CHECKPOINT_VERSION = 2  # 1 had no hashes
+CHECKPOINT_VERSION = 3  # 1 had no hashes, 2 did not say what computes the loss
 FOLDER, BEFORE = "checkpoint", "checkpoint-before"
 STATE, WEIGHTS, OPTIMIZER, BEST = "state.json", "weights.safetensors", "optimizer.safetensors", "best.safetensors"
 FILES, HASHES = (STATE, WEIGHTS, OPTIMIZER, BEST), "SHA256SUMS"

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from luthier.errors import StoreError, TrainingError
 from luthier.models import LocalModel
 from luthier.store import hash_folder, new_folder, write_json
-from luthier.train._begin import inputs_of, optimizer_of, setting_for
+from luthier.train._begin import inputs_of, optimizer_of, setting_for, settle
 from luthier.train._checkpoint import (
     BEFORE,
     BEST,
@@ -34,13 +34,13 @@ from luthier.train._checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from luthier.train._compile import losses_under
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._group import Group, current_group
 from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
 from luthier.train._kept import KeptRows
-from luthier.train._loss import batch_losses
 from luthier.train._model import Trainee
 from luthier.train._predict import Job
 from luthier.train._recipe import Recipe
@@ -120,10 +120,9 @@ def fine_tune(
     job = Job(base, recipe, tuple(encoded), tuple(held))
     setting = checkpoint.setting if checkpoint else setting_for(job, out, group)
     trainee = make_trainee(base, recipe, setting.dtype, group, shard)
-    if setting.recompute:
-        trainee.keep_only_layer_inputs()
+    setting, checkpoint = settle(setting, checkpoint, trainee, job, base, group)
     hooks = _Hooks(score, progress or (lambda _: None), checkpoint_seconds)
-    run = _Run(base, Course(encoded, held, recipe), recipe, setting, trainee, out, inputs, hooks, group)
+    run = _Run(base, job.course, recipe, setting, trainee, out, inputs, hooks, group)
     if checkpoint:
         run.restore(checkpoint)
     with (
@@ -167,7 +166,7 @@ class _Run:
     ) -> None:
         self.base, self.course, self.recipe, self.setting = base, course, recipe, setting
         self.trainee, self.out, self.inputs, self.hooks, self.group = trainee, out, inputs, hooks, group
-        self.optimizer = optimizer_of(trainee, recipe)
+        self.optimizer, self.losses = optimizer_of(trainee, recipe), losses_under(trainee, setting)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
         self.resting = resting_base(base, trainee)
@@ -229,15 +228,18 @@ class _Run:
             stopped=stopped,
             curve=self.state.curve,
             replay_left_out=left_out,
-            versions={
-                name: version(name) for name in (*LIBRARIES, *["bitsandbytes"] * (self.recipe.method == "qlora"))
-            },
+            versions={name: version(name) for name in self._libraries},
             notes=self.state.notes,
         )
         write_json(self.out / RESULT_FILE, result.as_dict())
         for leftover in (FOLDER, BEFORE, CANDIDATES, RESCUED):
             shutil.rmtree(self.out / leftover, ignore_errors=True)  # only room on the disk depends on it
         (self.out / LIVE).unlink(missing_ok=True)
+
+    @property
+    def _libraries(self) -> list[str]:
+        four_bits, kernel = self.recipe.method == "qlora", self.setting.loss == "liger"
+        return [*LIBRARIES, *["bitsandbytes"] * four_bits, *["liger-kernel"] * kernel]
 
     def _step(self) -> None:
         """One optimizer step: the mean loss over the label tokens of the whole batch, and the drift held down."""
@@ -252,7 +254,7 @@ class _Run:
             batch = self.setting.batch(part.rows, trainee.device)
             reference = self.setting.reference(trainee, self.base, part.rows)
             with self.setting.attention(trainee.body):  # layers may be computed again for the backward pass
-                wanted, away = batch_losses(trainee.module, batch, reference)
+                wanted, away = self.losses(batch, reference)
                 wanted, away = part.learn * wanted / labels, part.hold * away / max(held, 1)
                 (wanted + self.recipe.replay_weight * away).backward()  # type: ignore[no-untyped-call]  # torch's stubs
             trainee.collect_gradients()

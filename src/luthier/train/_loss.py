@@ -37,9 +37,9 @@ class MicroBatch:
     row_tokens: int
 
 
-def tree_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
-    """Rows as one packed prefix tree: every distinct prefix once."""
-    packed = pack(rows)
+def tree_batch(rows: Sequence[EncodedRow], device: torch.device, multiple: int = 1) -> MicroBatch:
+    """Rows as one packed prefix tree: every distinct prefix once; filled up to a `multiple` of tokens."""
+    packed = pack(rows).filled(multiple)
     learned = len(packed.nodes)
     kept, places = torch.unique(torch.from_numpy(np.concatenate([packed.nodes, packed.held])), return_inverse=True)
     inputs = {
@@ -53,22 +53,29 @@ def tree_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
     return MicroBatch(inputs, kept, nodes, targets, weights, held, packed.tokens, packed.row_tokens)
 
 
-def flat_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
-    """Rows end to end in one sequence, each with positions from 0: the model's own attention keeps them apart."""
+def flat_batch(rows: Sequence[EncodedRow], device: torch.device, multiple: int = 1) -> MicroBatch:
+    """Rows end to end in one sequence, each with positions from 0: the model's own attention keeps them apart.
+
+    A row of zeros that nothing is learned of fills it up to a `multiple` of tokens.
+    """
     lengths = [len(row.ids) - 1 for row in rows]
+    filler = -sum(lengths) % multiple
     begins = np.cumsum([0, *lengths[:-1]]).tolist()
     nodes = [range(begin + row.start - 1, begin + n) for row, begin, n in zip(rows, begins, lengths, strict=True)]
     places = torch.tensor([place for part in nodes for place in part])
     learned = torch.tensor([not row.held for row in rows for _ in range(row.labels)], dtype=torch.bool)
     targets = torch.tensor([token for row in rows if not row.held for token in row.ids[row.start :]], dtype=torch.long)
     inputs = {
-        "input_ids": torch.tensor([[token for row in rows for token in row.ids[:-1]]], device=device),
-        "position_ids": torch.tensor([[place for length in lengths for place in range(length)]], device=device),
+        "input_ids": torch.tensor([[*(token for row in rows for token in row.ids[:-1]), *[0] * filler]], device=device),
+        "position_ids": torch.tensor(
+            [[place for length in (*lengths, filler) for place in range(length)]], device=device
+        ),
     }
     order = torch.arange(len(places))
     kept, targets = places.to(device), targets.to(device)
     first, second = order[learned].to(device), order[~learned].to(device)
-    return MicroBatch(inputs, kept, first, targets, torch.ones_like(targets), second, sum(lengths), sum(lengths))
+    real = sum(lengths)
+    return MicroBatch(inputs, kept, first, targets, torch.ones_like(targets), second, real + filler, real)
 
 
 def padded_batch(rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
@@ -111,8 +118,15 @@ def batch_losses(model: Any, batch: MicroBatch, reference: Tensor | None) -> tup
     logits = label_logits(model, batch)
     if reference is None:
         reference = logits.new_empty(0, logits.shape[-1])
+    return losses_of_logits(logits, batch.nodes, batch.targets, batch.weights, batch.held, reference)
+
+
+def losses_of_logits(
+    logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor, held: Tensor, reference: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `batch_losses`, from logits [positions, vocabulary]; the rest as in `MicroBatch`."""
     found: tuple[Tensor, Tensor] = _Losses.apply(  # type: ignore[no-untyped-call]  # torch's stubs
-        logits, batch.nodes, batch.targets, batch.weights, batch.held, reference
+        logits, nodes, targets, weights, held, reference
     )
     return found
 

@@ -11,7 +11,7 @@ from luthier.errors import TrainingError
 from luthier.train._recipe import Recipe
 from luthier.train._setting import Setting
 
-RESULT_VERSION = 3  # 2 had no notes
+RESULT_VERSION = 4  # 2 had no notes, 3 did not say what computes the loss
 RESULT_FILE = "luthier-train.json"
 
 

@@ -22,11 +22,17 @@ SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
 LOSS_TOLERANCE = 0.02  # relative, bf16 against fp32
 LAYOUT_TOLERANCE = 2e-3  # nats a label, packed against padded, in fp32
 COARSE_TOLERANCE = 0.5  # the same in half precision, where a layout changes every rounding
+SAID = 200  # characters of a library's error
 MIXED = 0.25  # of what mixing rows changes, at most
 
 Packing = Literal["tree", "padding-free", "padded"]
 PACKED: tuple[Packing, ...] = ("tree", "padding-free")  # the most saving first
-MAKERS = {"tree": tree_batch, "padding-free": flat_batch, "padded": padded_batch}
+BUCKET = 128  # tokens: the tiles of a GPU's products
+MAKERS: dict[Packing, Callable[..., MicroBatch]] = {
+    "tree": tree_batch,
+    "padding-free": flat_batch,
+    "padded": padded_batch,
+}
 Precision = Literal["float64", "float32", "bfloat16", "float16"]
 
 
@@ -34,7 +40,9 @@ Precision = Literal["float64", "float32", "bfloat16", "float16"]
 class Setting:
     """Precision of the forward pass, packing of batches, and why. Part of a checkpoint: a resumed run keeps it.
 
-    `recompute` says that only the inputs of decoder layers are kept for the backward pass, to fit into memory.
+    `recompute` says that only the inputs of decoder layers are kept for the backward pass, to fit into memory. `loss`
+    says what computes the loss: our own closed form, chunk by chunk, or a kernel (see `_head`); the reason is empty
+    where the device has no kernels. `compiled` layers (see `_compile`) take batches of a multiple of `BUCKET` tokens.
     """
 
     precision: Precision
@@ -42,6 +50,10 @@ class Setting:
     packing: Packing
     packing_reason: str
     recompute: bool = False
+    loss: Literal["chunked", "liger"] = "chunked"
+    loss_reason: str = ""
+    compiled: bool = False
+    compile_reason: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,6 +63,8 @@ class Setting:
 
     def batch(self, rows: Sequence[EncodedRow], device: torch.device) -> MicroBatch:
         """Rows in this packing."""
+        if self.compiled:
+            return MAKERS[self.packing](rows, device, BUCKET)
         return MAKERS[self.packing](rows, device)
 
     def attention(self, model: PreTrainedModel) -> Any:
@@ -84,7 +98,7 @@ def find_setting(
     Raises:
         TrainingError: the base itself gives no finite loss on the rows.
     """
-    sample = _sample(rows)
+    sample = sample_of(rows)
     device = base.device
     wanted = label_likelihoods(base.module, padded_batch(sample, device))
     if not torch.isfinite(wanted).all():
@@ -112,6 +126,12 @@ def multiplies_bf16() -> bool:
     """Whether this processor multiplies bf16 faster than fp32."""
     features = torch.cpu.get_capabilities()
     return any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library's error says, as a reason: its kind and its beginning."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:SAID]}{'…' * (len(text) > SAID)}"
 
 
 def _packing(model: PreTrainedModel, sample: list[EncodedRow], wanted: torch.Tensor) -> tuple[Packing, str]:
@@ -182,7 +202,7 @@ def _change(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return abs(float(found.mean() / wanted.mean()) - 1)
 
 
-def _sample(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+def sample_of(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     """A few short rows with a beginning in common where there is one: neighbours in sorted order."""
     short = sorted(sorted(rows, key=lambda r: len(r.ids))[: 4 * SAMPLE_ROWS], key=lambda r: r.ids)
     sample = short[:1]

@@ -206,7 +206,7 @@ def _share_out(
     Blocks are moved to the mesh's device one by one, so a device never holds more than a block and its parts.
     """
     how: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "ignored_params": set(whole)}
-    for block in _blocks(body):
+    for block in blocks_of(body):
         fully_shard(block, **how)
     # What is around the blocks stays gathered between forward and backward pass, unless `reshard` says otherwise.
     root: Any = fully_shard(body, **how, reshard_after_forward=reshard)
@@ -217,7 +217,7 @@ def _share_out(
             part.set_force_sum_reduction_for_comms(True)  # gloo adds and nothing else
 
 
-def _blocks(body: PreTrainedModel) -> list[Module]:
+def blocks_of(body: PreTrainedModel) -> list[Module]:
     """The layers of the model, as its class names them; else the members of its longest list of modules."""
     names = set(body._no_split_modules or ())
     named = [module for module in body.modules() if type(module).__name__ in names]

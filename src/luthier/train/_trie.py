@@ -8,7 +8,7 @@ row, so labels are triples (node, target, weight) and not one label per token.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,16 @@ class Packed:
     def labels(self) -> int:
         """Label tokens of all rows."""
         return int(self.weights.sum())
+
+    def filled(self, multiple: int) -> Packed:
+        """The same with a tree of its own at the end that nothing is learned of, to make a `multiple` of tokens."""
+        missing = -len(self.ids) % multiple
+        if not missing:
+            return self
+        ids = np.concatenate([self.ids, np.zeros(missing, dtype=self.ids.dtype)])
+        positions = np.concatenate([self.positions, np.arange(missing, dtype=self.positions.dtype)])
+        segments = (*self.segments, Segment(-1, len(self.ids), missing, 0))
+        return replace(self, ids=ids, positions=positions, segments=segments)
 
 
 def pack(rows: Sequence[EncodedRow]) -> Packed:
