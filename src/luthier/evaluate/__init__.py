@@ -35,6 +35,7 @@ from luthier.evaluate._statistics_paired import (
     mid_p_mcnemar,
     paired_t,
 )
+from luthier.evaluate._statistics_power import adequacy_cases, adequate_score, detectable_difference
 from luthier.evaluate._statistics_sequential import (
     betting_e_process,
     confidence_sequence,
@@ -56,7 +57,9 @@ __all__ = [
     "Scored",
     "Scorer",
     "Settled",
+    "adequacy_cases",
     "adequacy_state",
+    "adequate_score",
     "answer_key",
     "better_by",
     "betting_e_process",
@@ -66,6 +69,7 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "confidence_sequence",
+    "detectable_difference",
     "display_interval",
     "e_process_adequacy",
     "grouped",
