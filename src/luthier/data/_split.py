@@ -13,6 +13,7 @@ from luthier.errors import SplitError
 from luthier.spec import SplitSettings
 
 LEAST_ROWS = 4
+LONG_ANSWER = 200  # characters of an answer that is a text of its own
 # Fills a side with components: (components, wanted rows, components to leave) -> (rows, components that are left).
 _Fill = Callable[..., Taken]
 
@@ -51,7 +52,7 @@ def groups_of(examples: Sequence[Example], *, near: Sequence[int] | None = None)
     """Component of every example, by id: rows that share a group, are equal or are near duplicates have the same.
 
     A component is named by the smallest id in it, so that its name does not depend on the order of the rows. `near` are
-    the `near_duplicate_groups` of the inputs, where they are known already.
+    their `families_of`, where they are known already.
     """
     numbers = _components(examples, near)
     names: dict[int, str] = {}
@@ -174,8 +175,22 @@ def _unique(examples: Iterable[Example]) -> list[Example]:
 def _components(examples: Sequence[Example], near: Sequence[int] | None = None) -> list[int]:
     """Number of each row's component. Copies count too: a row that stands in two groups joins them."""
     components = Components(len(examples))
-    components.join_equal(near_duplicate_groups([e.input_text for e in examples]) if near is None else near)
+    components.join_equal(families_of(examples) if near is None else near)
     components.join_equal(e.group for e in examples)
+    return [components.find(i) for i in range(len(examples))]
+
+
+def families_of(examples: Sequence[Example]) -> list[int]:
+    """Number of the family of near duplicates of each row: inputs that are, or inputs with long free answers that are.
+
+    A long answer that comes again under another input gives it away as well; a record does not, being mostly form.
+    """
+    components = Components(len(examples))
+    components.join_equal(near_duplicate_groups([e.input_text for e in examples]))
+    long = [i for i, e in enumerate(examples) if len(e.output) >= LONG_ANSWER and e.output.lstrip()[0] not in "{[<"]
+    groups = near_duplicate_groups([f"{examples[i].input_text}\n{examples[i].output}" for i in long])
+    for i, group in zip(long, groups, strict=True):
+        components.join(long[group], i)
     return [components.find(i) for i in range(len(examples))]
 
 

@@ -1,7 +1,8 @@
 """Is it better: scorers, the runner, statistics."""
 
 from luthier.evaluate._battery import Battery, build_battery
-from luthier.evaluate._battery_items import replay_prompts
+from luthier.evaluate._battery_files import general_texts
+from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._records import Record, Scored
@@ -61,6 +62,7 @@ __all__ = [
     "adequacy_state",
     "adequate_score",
     "answer_key",
+    "battery_texts",
     "better_by",
     "betting_e_process",
     "bonett_price",
@@ -72,6 +74,7 @@ __all__ = [
     "detectable_difference",
     "display_interval",
     "e_process_adequacy",
+    "general_texts",
     "grouped",
     "is_clustered",
     "last_number",

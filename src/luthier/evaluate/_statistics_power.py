@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 POWER = 0.8
-DISCORDANT = 0.2  # of the cases are answered rightly by one of two systems only: what is common between neighbouring rungs
+DISCORDANT = (
+    0.2  # of the cases are answered rightly by one of two systems only: what is common between neighbouring rungs
+)
 _MOST = 20_000
 
 
