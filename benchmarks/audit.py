@@ -69,7 +69,8 @@ def measure(damage: Damage, name: str, seed: int, folder: Path) -> dict[str, Any
     rows = read(name)
     planted = damage.plant(rows, seed)
     plain = planted.undamaged or [json.dumps(row, ensure_ascii=False) for row in rows]
-    before = found(name, replace(planted, lines=plain), folder / "plain", damage.deep)
+    whole = replace(planted, lines=plain, task=planted.task if planted.task_before is None else planted.task_before)
+    before = found(name, whole, folder / "plain", damage.deep)
     after = found(name, planted, folder / "damaged", damage.deep)
     right = len(after & planted.damaged)
     false = len(after - planted.damaged - before)

@@ -131,6 +131,7 @@ def _cases_in_the_prompt(rows: list[Row], seed: int) -> Planted:
         task,
         "test.jsonl",
         [_dump(row) for row in others],
+        {"test_examples": "test.jsonl"},
     )
 
 

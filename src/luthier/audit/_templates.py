@@ -12,6 +12,7 @@ from luthier.data import normalise
 LEAST_ROWS = 50  # of a set; in fewer, a template is no more than a habit
 ALIKE = 0.5  # of the words of a text equal those of a template at the same place (He et al. 2017)
 PER_BUCKET = 100  # templates of one length and first word; further texts stand for themselves
+LARGEST = 50  # templates that others may be cases of
 LONGEST = 40  # words that are compared
 FIXED = 3  # words of a template that are the same in all its rows
 LARGE = 0.01  # of the rows: a template worth naming
@@ -70,7 +71,23 @@ def _templates(texts: Sequence[str]) -> dict[str, list[int]]:
         for template, members in bucket:
             if sum(token != _HOLE for token in template) >= FIXED and _HOLE in template:
                 found[" ".join(_merged(template))] += members
-    return found
+    return _joined(found)
+
+
+def _joined(found: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Templates, with those that are a larger one with something of up to three words in its holes taken into it."""
+    order = sorted(found, key=lambda name: (-len(found[name]), name))
+    joined: dict[str, list[int]] = {}
+    for place, name in enumerate(order):
+        if place >= LARGEST:
+            break
+        if name not in found:
+            continue
+        joined[name] = found.pop(name)
+        pattern = re.compile(re.escape(name).replace(_HOLE, r"\S+(?: \S+){0,2}"))
+        for other in [other for other in found if pattern.fullmatch(other)]:
+            joined[name] = joined[name] + found.pop(other)
+    return joined | found
 
 
 def _shape(tokens: Sequence[str], times: Counter[str]) -> list[str]:
