@@ -14,6 +14,7 @@ import pkgutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def read(name: str) -> list[Row]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:ROWS]]
 
 
-def found(name: str, planted: Planted, folder: Path) -> set[int]:
-    """Lines of the examples on which the audit has a finding of the codes."""
+def found(name: str, planted: Planted, folder: Path, deep: bool) -> set[int]:
+    """Lines on which the audit has a finding of the codes."""
     folder.mkdir()
     (folder / "examples.jsonl").write_text("\n".join(planted.lines) + "\n", encoding="utf-8")
     for file, text in planted.files.items():
@@ -58,18 +59,19 @@ def found(name: str, planted: Planted, folder: Path) -> set[int]:
     task = {"task": name, "goal": "as in the examples", "examples": "examples.jsonl", "base": "smollm2-135m"}
     task |= {"score": SCORES[name]} | planted.task
     (folder / "luthier.yaml").write_text(json.dumps(task), encoding="utf-8")
-    checked = Project(folder).check()
+    checked = Project(folder).check(deep=deep)
     rows = [row for finding in checked.findings if finding.code in planted.codes for row in finding.rows]
-    return {row.line for row in rows if Path(row.file).name == "examples.jsonl"}
+    return {row.line for row in rows if Path(row.file).name == planted.where}
 
 
 def measure(damage: Damage, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Precision and recall of one kind of damage in one set."""
     rows = read(name)
     planted = damage.plant(rows, seed)
-    plain = [json.dumps(row, ensure_ascii=False) for row in rows]
-    before = found(name, Planted(plain, frozenset(), planted.codes, planted.files, planted.task), folder / "plain")
-    after = found(name, planted, folder / "damaged")
+    plain = planted.undamaged or [json.dumps(row, ensure_ascii=False) for row in rows]
+    whole = replace(planted, lines=plain, task=planted.task if planted.task_before is None else planted.task_before)
+    before = found(name, whole, folder / "plain", damage.deep)
+    after = found(name, planted, folder / "damaged", damage.deep)
     right = len(after & planted.damaged)
     false = len(after - planted.damaged - before)
     return {

@@ -15,7 +15,9 @@ class Planted:
 
     `lines` are the text lines of the JSONL file as they are written (some may be no JSON any more), `damaged` the line
     numbers, counted from 1, that should be found, `codes` the codes of findings any of which counts as found. `files`
-    are further files of the task by name, `task` further keys of its luthier.yaml.
+    are further files of the task by name, `task` further keys of its luthier.yaml; `where` is the file that the line
+    numbers are of. `undamaged` are the lines without the damage, where they are not the rows of the set as they come,
+    and `task_before` are its keys where the damage is in the task.
     """
 
     lines: Sequence[str]
@@ -23,6 +25,9 @@ class Planted:
     codes: frozenset[str]
     files: dict[str, str]
     task: dict[str, Any]
+    where: str = "examples.jsonl"
+    undamaged: Sequence[str] | None = None
+    task_before: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,4 @@ class Damage:
     sets: tuple[str, ...]
     plant: Callable[[list[Row], int], Planted]
     least: float | None  # precision and recall that are promised; None where the figure is only told
+    deep: bool = False  # it takes the checks that ask a model

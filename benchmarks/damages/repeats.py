@@ -183,6 +183,51 @@ def _near(change: Change) -> Callable[[list[Row], int], Planted]:
     return plant
 
 
+def _other_answers(rows: list[Row], seed: int) -> Planted:
+    """A row again with a slip in it, and another label: two people, or one on two days."""
+    rng = random.Random(seed)
+    rows = copy.deepcopy(rows)
+    labels = sorted({row["completion"] for row in rows})
+    damaged: set[int] = set()
+    for at in rng.sample(range(len(rows)), PLANTED):
+        text = rng.choice((_one_slip, _longer))(rows[at]["prompt"], rng)
+        other = rng.choice([label for label in labels if label != rows[at]["completion"]])
+        rows.append({"prompt": text, "completion": other})
+        damaged |= {at + 1, len(rows)}
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    return Planted(lines, frozenset(damaged), frozenset({"near-conflict", "conflict"}), {}, {})
+
+
+_TEMPLATES = (
+    "My {item} {when} has not arrived, can you check order {number}?",
+    "I would like to {want} the {item} that I bought {when}.",
+    "Why was {number} euros taken from my account {when} for the {item}?",
+    "Is the {item} available in {place}?",
+    "The {item} I received {when} is {state}, please {want} it.",
+)
+_FILLERS = {
+    "item": ("red jacket", "coffee machine", "laptop", "pair of shoes", "lamp", "garden table", "phone case", "bike"),
+    "when": ("yesterday", "last week", "on Monday", "two weeks ago", "in March", "this morning"),
+    "want": ("return", "exchange", "replace", "refund", "cancel"),
+    "place": ("Berlin", "New York", "Madrid", "your London shop", "Oslo", "blue"),
+    "state": ("broken", "too small", "dirty", "not what I ordered", "missing a part"),
+}
+
+
+def _generated(rows: list[Row], seed: int) -> Planted:
+    """As many rows again that a program made from five sentences."""
+    rng = random.Random(seed)
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    made = set()
+    while len(made) < len(rows):
+        values = {name: rng.choice(some) for name, some in _FILLERS.items()} | {"number": rng.randrange(10, 99999)}
+        made.add(rng.choice(_TEMPLATES).format(**values))
+    for text in sorted(made):
+        lines.append(json.dumps({"prompt": text, "completion": rng.choice(rows)["completion"]}, ensure_ascii=False))
+    damaged = frozenset(range(len(rows) + 1, len(lines) + 1))
+    return Planted(lines, damaged, frozenset({"template"}), {}, {})
+
+
 def _plain(text: str) -> str:
     return re.sub(r"[\W_]+", " ", text.lower()).strip()
 
@@ -194,5 +239,7 @@ DAMAGES = (
     Damage("copy with courtesies", ALL, _near(_longer), 0.95),
     Damage("copy, a small word less", ALL, _near(_shorter), 0.95),
     Damage("copy, words moved", ALL, _near(_moved), 0.95),
+    Damage("copy with another label", ("banking77",), _other_answers, 0.9),
+    Damage("rows made from templates", ("banking77", "xquad"), _generated, None),
     Damage("copy, a word of many changed", ("banking77",), _near(_another_word), 0.95),
 )

@@ -12,7 +12,7 @@ from luthier.api._checking import look_through
 from luthier.audit import Dataset, Finding
 from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, split_examples
 from luthier.errors import Problem, SplitError
-from luthier.spec import Task
+from luthier.spec import LabelScore, Task
 from luthier.store import Store
 
 
@@ -78,10 +78,13 @@ def scan_data(task: Task, store: Store) -> Dataset:
 
 def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence[Example] | None) -> tuple[Split, str]:
     """The split, and the key that it is frozen under."""
-    settings = content_hash(task.split.model_dump(mode="json") | {"separate": task.test_examples is not None})
+    values = task.split.model_dump(mode="json")
+    if values["time"] is None:
+        del values["time"]  # splits that were frozen before there was this key keep theirs
+    settings = content_hash(values | {"separate": task.test_examples is not None})
     frozen = store.get_document("split", settings)
     if frozen is None:
-        return split_examples(examples, task.split, test=test), settings
+        return split_examples(examples, task.split, test=test, stratify=_has_labels(task)), settings
     known = set(frozen["test"])
     kept = [example for example in (examples if test is None else test) if example.id in known]
     return _kept_split(examples, kept, known, task, test), settings
@@ -89,11 +92,11 @@ def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence
 
 def _read(task: Task, path: Path) -> list[Example]:
     """Rows with the names of their files as seen from the task's folder: records must not depend on where it lies."""
-    return _short_names(task, read_examples(path, group=task.split.group))
+    return _short_names(task, read_examples(path, group=task.split.group, time=task.split.time))
 
 
 def _scan(task: Task, path: Path) -> tuple[list[Example], list[Problem]]:
-    reading = scan_examples(path, group=task.split.group)
+    reading = scan_examples(path, group=task.split.group, time=task.split.time)
     problems = [replace(p, file=_short_name(task, str(p.file))) for p in reading.problems]
     return _short_names(task, reading.examples), problems
 
@@ -111,14 +114,19 @@ def _kept_split(
     examples: Sequence[Example], kept: Sequence[Example], known: set[str], task: Task, test: Sequence[Example] | None
 ) -> Split:
     """The split whose test side is what it was."""
-    same = split_examples(examples, task.split, test=test)
+    same = split_examples(examples, task.split, test=test, stratify=_has_labels(task))
     if {example.id for example in same.test} == known:
         return same
     if not kept:
         return same
     distinct = list({example.id: example for example in kept}.values())
     rest = [example for example in examples if example.id not in known]
-    return split_examples(rest, task.split.model_copy(update={"test_cases": None}), test=distinct)
+    settings = task.split.model_copy(update={"test_cases": None})
+    return split_examples(rest, settings, test=distinct, stratify=_has_labels(task))
+
+
+def _has_labels(task: Task) -> bool:
+    return isinstance(task.score, LabelScore)
 
 
 def _freeze(split: Split, settings: str, store: Store) -> None:

@@ -31,11 +31,20 @@ _REPEATS = {
     "duplicate": "what is said twice is learned twice as strongly, and there are fewer rows than it seems",
     "near-duplicate": "there are fewer different rows than it seems, so training and measuring gain less",
     "conflict": "bounds the score that any system can reach, and teaches to guess",
+    "near-conflict": "bounds the score that any system can reach, and teaches to guess",
+    "template": "the model learns the templates, and the score does not tell how it does on people's own words",
+    "battery-repeat": "what the general-capability battery asks is trained, so it cannot see a loss there",
+    "semantic-duplicate": "there are fewer different rows than it seems, and near copies may stand on two sides",
 }
 
 _LEAKAGE = {
     "leakage": "scores on the test cases are too good: what was memorised counts as understood",
     "leakage-removed": "none: the rows are kept out of training already",
+    "time-leakage": "what is learned is newer than what it is measured on; in service it is the other way round",
+    "prompt-leakage": "the instructions hold test cases: those count as right without being understood",
+    "answer-in-input": "the model learns to copy what will not be there in service, and scores are too good",
+    "semantic-leakage": "scores on these test cases may be too good",
+    "small-test": "the verdict will more often be that the evidence is not enough",
 }
 
 _QUALITY = {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from luthier.audit._finding import Dataset, Finding
+from luthier.audit._meaning import check_meaning
 from luthier.audit._run import Progress, worst_first
 from luthier.data import content_hash
 from luthier.models import Model, load_model
@@ -20,7 +24,9 @@ from luthier.retrieve import (
     read_documents,
 )
 from luthier.spec import Task
-from luthier.store import Store
+from luthier.store import Store, new_folder
+
+Vectors = NDArray[np.float32]
 
 PASSAGE = 1000  # characters of a passage of the documents
 
@@ -68,8 +74,19 @@ class Instruments:
         self.progress(f"index {what}", 0, len(items), "embedding")
         return build_index(items, folder, embedder=self.embedder)
 
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of texts, float32 [len(texts), d], made once for the same texts and embedder."""
+        key = content_hash([list(texts), self.embedder.identity])[:20]
+        folder = self.store.artefact_path("vectors", key)
+        if not folder.is_dir():
+            self.progress("embed", 0, len(texts), "inputs")
+            with new_folder(folder) as building:
+                np.save(building / "vectors.npy", self.embedder.embed(texts), allow_pickle=False)
+        found: Vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+        return found
 
-DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = ()
+
+DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (("meaning", check_meaning),)
 
 
 def audit_deeply(data: Dataset, instruments: Instruments) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from luthier.audit._catalogue import EFFECTS
 from luthier.audit._personal_veil import veiled
-from luthier.data import Example, Message, Source, Split, near_duplicate_groups
+from luthier.data import Example, Message, Source, Split, families_of
 from luthier.errors import Problem, SplitError
 from luthier.spec import Task
 
@@ -117,4 +117,4 @@ class Dataset:
     @cached_property
     def families(self) -> Sequence[int]:
         """Number of the family of near duplicates of each row of `everything`."""
-        return near_duplicate_groups([example.input_text for example in self.everything])
+        return families_of(self.everything)

@@ -52,7 +52,7 @@ def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
         DataError: the file as a whole cannot be read, or nothing would be left.
         StoreError, DiskFullError: the copy cannot be written.
     """
-    reading = scan_examples(task.examples, group=task.split.group)
+    reading = scan_examples(task.examples, group=task.split.group, time=task.split.time)
     log: list[dict[str, Any]] = [
         {"action": "dropped", "file": str(p.file), "line": p.line, "reason": p.what} for p in reading.problems
     ]
@@ -70,7 +70,7 @@ def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
     log_file = task.examples.with_name(f"{task.examples.stem}.fixed.log.jsonl")
     log.sort(key=lambda entry: (entry["file"], entry["line"] or 0))
     write_text_atomic(log_file, _json_lines([_hidden(entry) for entry in log]))
-    write_text_atomic(file, _json_lines([_as_row(e, group) for e in kept]))
+    write_text_atomic(file, _json_lines([_as_row(e, group, task.split.time) for e in kept]))
     did = Counter(entry["action"] for entry in log)
     return Fixed(
         file, log_file, len(kept), did["changed"], did["dropped"], group, masked=did["masked"], unmasked=did["left"]
@@ -134,13 +134,17 @@ def _loose(label: str) -> str:
     return " ".join(label.replace("_", " ").replace("-", " ").casefold().strip(" .\"'").split())
 
 
-def _as_row(example: Example, group: str | None) -> dict[str, Any]:
+def _as_row(example: Example, group: str | None, time: str | None) -> dict[str, Any]:
     start: list[dict[str, str]] = [m.as_dict() for m in example.messages]
     answer = {"role": "assistant", "content": example.output}
     row: dict[str, Any] = {"messages": [*start, answer]}
     if example.rejected is not None:
         row = {"prompt": start, "chosen": [answer], "rejected": [{"role": "assistant", "content": example.rejected}]}
-    return row if group is None else row | {group: example.group}
+    if group is not None:
+        row[group] = example.group
+    if time is not None and example.time is not None:
+        row[time] = example.time.isoformat()
+    return row
 
 
 def _json_lines(rows: Sequence[dict[str, Any]]) -> str:

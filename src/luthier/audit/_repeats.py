@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from luthier.audit._finding import Dataset, Finding, Severity, finding
+from luthier.audit._finding import Dataset, Finding, Severity, finding, sample
 from luthier.data import BadValue, Example, normalise, parse_json
 from luthier.spec import JsonScore, Task
 
 MANY_DUPLICATES = 0.05
 
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"(?!\s*:)')  # a text in JSON that is no key
 _FREE_TEXT = ("chrf", "rouge", "python")
 
 
 def check_repeats(data: Dataset) -> Iterable[Finding]:
     """Conflicting outputs, copies, near duplicates."""
     yield from _conflicts(data)
+    yield from _near_conflicts(data)
     yield from _duplicates(data)
     yield from _near_duplicates(data)
 
@@ -74,6 +77,48 @@ def _conflicts(data: Dataset) -> Iterable[Finding]:
         )
     fix = "decide which output is right; where both are, the input lacks what tells them apart"
     yield finding("conflict", "note" if free else "harms", rows, reason, fix)
+
+
+def _near_conflicts(data: Dataset) -> Iterable[Finding]:
+    """Inputs that nearly repeat each other with different labels, or values that do not stand in the input.
+
+    Families with the same input are conflicts already, and free texts differ without a conflict.
+    """
+    if data.task.score.kind in _FREE_TEXT:
+        return
+    meaning = _meaning(data.task)
+    families: dict[int, dict[str, list[Example]]] = {}
+    for example, family in zip(data.examples, data.families, strict=False):
+        said = _without_copied(meaning(example.output), example)
+        families.setdefault(family, {}).setdefault(said, []).append(example)
+    torn = [by_output for by_output in families.values() if len(by_output) > 1 and _differ(by_output)]
+    if not torn:
+        return
+    rows = [e for by_output in torn for some in by_output.values() for e in some]
+    lost = sum(sum(map(len, b.values())) - max(map(len, b.values())) for b in torn)
+    reason = (
+        f"{len(torn):,} families of nearly the same input have different wanted outputs: if they ask the same, no"
+        f" system can be right on more than {1 - lost / len(data.examples):.2%} of these rows"
+    )
+    samples = [
+        sample(some[0], remark=f"family {number}")
+        for number, by_output in enumerate(torn[:3], start=1)
+        for some in list(by_output.values())[:2]
+    ]
+    fix = "look at them: give those that ask the same the same output"
+    yield finding("near-conflict", "note", rows, reason, fix, samples=samples)
+
+
+def _differ(by_output: dict[str, list[Example]]) -> bool:
+    """Whether different outputs belong to different inputs: the others are conflicts."""
+    inputs = [{normalise(e.input_text) for e in some} for some in by_output.values()]
+    return any(a != b for a in inputs for b in inputs)
+
+
+def _without_copied(meaning: str, example: Example) -> str:
+    """A meaning without the texts in it that are copied from the input: those may differ where the inputs do."""
+    text = normalise(example.input_text)
+    return _QUOTED.sub(lambda match: '""' if normalise(match[1]) in text else match[0], meaning)
 
 
 def _inputs(count: int) -> str:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from luthier.audit._answers import check_answers
+from luthier.audit._battery import check_battery
 from luthier.audit._finding import ORDER, Dataset, Finding
 from luthier.audit._form import check_form
 from luthier.audit._leakage import check_leakage
 from luthier.audit._personal import check_personal
 from luthier.audit._quality import check_quality
 from luthier.audit._repeats import check_repeats
+from luthier.audit._size import check_size
+from luthier.audit._templates import check_templates
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, remark
 
 CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("form", check_form),
     ("leakage", check_leakage),
+    ("answers", check_answers),
     ("repeats", check_repeats),
+    ("templates", check_templates),
+    ("battery", check_battery),
+    ("size", check_size),
     ("quality", check_quality),
     ("personal data", check_personal),
 )

@@ -14,8 +14,8 @@ from luthier.data._examples import (
 )
 from luthier.data._json import BadValue, parse_json
 from luthier.data._read import Reading, read_examples, read_inputs, scan_examples
-from luthier.data._split import groups_of, leaks, split_as_dict, split_examples, split_from_dict
-from luthier.data._words import normalise
+from luthier.data._split import families_of, groups_of, leaks, split_as_dict, split_examples, split_from_dict
+from luthier.data._words import normalise, words
 
 __all__ = [
     "BadValue",
@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "Split",
     "content_hash",
+    "families_of",
     "groups_of",
     "leaks",
     "messages_from",
@@ -40,4 +41,5 @@ __all__ = [
     "split_examples",
     "split_from_dict",
     "with_instructions",
+    "words",
 ]

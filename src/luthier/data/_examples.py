@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ class Example:
     `messages` is the input: zero or one system message first, then turns that end with the user's. `output` is the
     wanted answer of the assistant. `group` names what must not be divided between train and test (a customer, a
     document, a template); None where the row stands for itself. `rejected` is the worse answer of a preference pair.
+    `time` is when the row came about, where the task names the key that says so.
     """
 
     messages: tuple[Message, ...]
@@ -49,6 +51,7 @@ class Example:
     group: str | None = None
     rejected: str | None = None
     source: Source = field(default=Source("", 0), compare=False)
+    time: dt.datetime | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from luthier.data._dates import DateError, parse_date
 from luthier.data._examples import Example, Message, Role, content_hash
 from luthier.data._rows import INPUTS, OUTPUTS, SYSTEMS, Row
 from luthier.spec import did_you_mean
@@ -73,8 +75,8 @@ def _only(keys: Sequence[str], part: str, row: Mapping[str, Any]) -> str:
     raise RowError(f"no key for {part}: looked for {', '.join(wanted)}; found {near[0] if near else found}")
 
 
-def example_of(row: Row, form: Form, group: str | None) -> Example:
-    """Read a row as an example. `group` is the key that names its group.
+def example_of(row: Row, form: Form, group: str | None, time: str | None = None) -> Example:
+    """Read a row as an example. `group` is the key that names its group, `time` the one that holds its date.
 
     Raises:
         RowError: the row cannot be used.
@@ -93,7 +95,18 @@ def example_of(row: Row, form: Form, group: str | None) -> Example:
     messages = _checked_input(turns[:-1])
     if named is None and group is None and form.kind == "pairs" and _context(value):
         named = "context:" + content_hash(_context(value))[:16]
-    return Example(messages, turns[-1].content, named, rejected, row.source)
+    return Example(messages, turns[-1].content, named, rejected, row.source, _time(value, time))
+
+
+def _time(value: Mapping[str, Any], key: str | None) -> dt.datetime | None:
+    if key is None:
+        return None
+    if key not in value:
+        raise RowError(f"no key `{key}`, which holds the date (split.time){did_you_mean(key, map(str, value))}")
+    try:
+        return parse_date(value[key])
+    except DateError as error:
+        raise RowError(f"`{key}` (split.time): {error}") from error
 
 
 def input_of(row: Row, form: Form) -> tuple[Message, ...]:

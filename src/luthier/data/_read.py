@@ -29,41 +29,47 @@ class Reading:
     problems: tuple[Problem, ...]
 
 
-def read_examples(path: Path, *, group: str | None = None) -> list[Example]:
+def read_examples(path: Path, *, group: str | None = None, time: str | None = None) -> list[Example]:
     """Examples from a file or folder in any common format, told apart by content.
 
     JSON Lines, JSON, CSV, TSV, Parquet, a dataset folder of Hugging Face; rows as chat messages, prompt and completion
     (and their usual other names), Alpaca, ShareGPT, preference pairs, or question, context and answer. `group` names
     the key whose equal values must not be divided between train and test; without it, rows with the same `context` are
-    one group.
+    one group. `time` names the key that holds each row's date.
 
     Raises:
         DataError: rows cannot be used; `problems` holds the first 20 with file and line, the message their number.
     """
-    reading = scan_examples(path, group=group)
+    reading = scan_examples(path, group=group, time=time)
     if reading.problems:
         fix = "correct these rows, or write a copy without them: luthier check --fix"
         raise _refusal(path, reading.problems, len(reading.examples), fix)
     return list(reading.examples)
 
 
-def scan_examples(path: Path, *, group: str | None = None) -> Reading:
+def scan_examples(path: Path, *, group: str | None = None, time: str | None = None) -> Reading:
     """As `read_examples`, but rows that cannot be used are given back beside the others.
 
     Raises:
         DataError: the file as a whole cannot be used.
     """
     rows = _rows(path)
-    if group is not None and rows.rows and not any(group in row.value for row in rows.rows):
-        keys = list(dict.fromkeys(str(key) for row in rows.rows for key in row.value))
-        why = f"split.group names it; there are {', '.join(keys[:20])}"
-        raise DataError(
-            f"no row of {path} has the key `{group}`{did_you_mean(group, keys)}",
-            why=why,
-            fix="correct split.group in luthier.yaml",
-        )
-    examples, problems = _each(path, rows, True, lambda row, form: example_of(row, form, group))
+    for setting, key in (("group", group), ("time", time)):
+        if key is not None:
+            _known_key(path, rows, setting, key)
+    examples, problems = _each(path, rows, True, lambda row, form: example_of(row, form, group, time))
     return Reading(tuple(examples), tuple(problems))
+
+
+def _known_key(path: Path, rows: Rows, setting: str, key: str) -> None:
+    """Raises: DataError: no row has the key that `split` names."""
+    if rows.rows and not any(key in row.value for row in rows.rows):
+        keys = list(dict.fromkeys(str(other) for row in rows.rows for other in row.value))
+        raise DataError(
+            f"no row of {path} has the key `{key}`{did_you_mean(key, keys)}",
+            why=f"split.{setting} names it; there are {', '.join(keys[:20])}",
+            fix=f"correct split.{setting} in luthier.yaml",
+        )
 
 
 def read_inputs(path: Path) -> list[tuple[Message, ...]]:

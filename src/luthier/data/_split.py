@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from luthier.data._duplicates import Components, near_duplicate_groups
 from luthier.data._examples import Example, Split, content_hash
+from luthier.data._strata import Taken, fill, fill_in_proportion, fill_newest
 from luthier.errors import SplitError
 from luthier.spec import SplitSettings
 
 LEAST_ROWS = 4
-# A held-out side made of a few large groups has few independent cases: none may fill more than this part of it.
-LARGEST_PART = 1 / 8
+LONG_ANSWER = 200  # characters of an answer that is a text of its own
+# Fills a side with components: (components, wanted rows, components to leave) -> (rows, components that are left).
+_Fill = Callable[..., Taken]
 
 
 def split_examples(
-    examples: Sequence[Example], settings: SplitSettings, *, test: Sequence[Example] | None = None
+    examples: Sequence[Example],
+    settings: SplitSettings,
+    *,
+    test: Sequence[Example] | None = None,
+    stratify: bool = False,
 ) -> Split:
     """Divide by group: rows that share a group, are equal or are near duplicates stand on one side.
 
     The components of such rows are ordered by a hash of the seed and their content, whatever the order of the file, and
-    fill test, then development, then train. Development and test hold every row once; train keeps its copies.
+    fill test, then development, then train. Development and test hold every row once; train keeps its copies. With
+    `stratify`, outputs are labels, and every side gets its part of each. With `settings.time`, components are ordered
+    by the date of their latest row instead: the latest are test, those before them development.
 
     With `test`, the cases are those rows (in seeded order, the first `settings.test_cases` of them), and rows of
     `examples` that share a component with any row of `test` are left out; `leaks` names them.
@@ -29,20 +39,20 @@ def split_examples(
         SplitError: fewer than 4 distinct rows, more test cases wanted than there are, or a side without rows.
     """
     if test is not None:
-        return _beside(examples, settings, test)
-    parts = _parts(examples, settings.seed)
+        return _beside(examples, settings, test, stratify)
+    parts = _parts(examples, settings)
     rows = sum(len(part) for part in parts)
     _enough(rows, len(parts), settings)
     wanted = settings.test_cases or max(1, round(settings.test * rows))
-    cases, rest = _fill(parts, wanted, leave=2)
-    return _divide_rest(rest, examples, settings, cases)
+    cases, rest = _filling(settings, stratify)(parts, wanted, leave=2)
+    return _divide_rest(rest, examples, settings, cases, stratify)
 
 
 def groups_of(examples: Sequence[Example], *, near: Sequence[int] | None = None) -> dict[str, str]:
     """Component of every example, by id: rows that share a group, are equal or are near duplicates have the same.
 
     A component is named by the smallest id in it, so that its name does not depend on the order of the rows. `near` are
-    the `near_duplicate_groups` of the inputs, where they are known already.
+    their `families_of`, where they are known already.
     """
     numbers = _components(examples, near)
     names: dict[int, str] = {}
@@ -92,7 +102,17 @@ def split_from_dict(
     return Split(sides["train"], sides["development"], sides["test"], seed if isinstance(seed, int) else 0)
 
 
-def _beside(examples: Sequence[Example], settings: SplitSettings, test: Sequence[Example]) -> Split:
+def _filling(settings: SplitSettings, stratify: bool) -> _Fill:
+    if settings.time is not None:
+        return fill_newest
+    return partial(fill_in_proportion, label=_label) if stratify else fill
+
+
+def _label(example: Example) -> str:
+    return example.output.strip()
+
+
+def _beside(examples: Sequence[Example], settings: SplitSettings, test: Sequence[Example], stratify: bool) -> Split:
     cases = sorted(_unique(test), key=lambda e: content_hash([settings.seed, e.id]))
     if not cases:
         raise SplitError("the test file has no rows", fix="add cases to it, or remove test_examples from luthier.yaml")
@@ -109,16 +129,20 @@ def _beside(examples: Sequence[Example], settings: SplitSettings, test: Sequence
             why="the others are in the test file too, nearly repeat a row of it, or share a group with one",
             fix="remove test_examples from luthier.yaml, so that luthier divides one file, or add rows",
         )
-    return _divide_rest(_parts(kept, settings.seed), kept, settings, cases)
+    return _divide_rest(_parts(kept, settings), kept, settings, cases, stratify)
 
 
 def _divide_rest(
-    parts: Sequence[list[Example]], examples: Sequence[Example], settings: SplitSettings, cases: Sequence[Example]
+    parts: Sequence[list[Example]],
+    examples: Sequence[Example],
+    settings: SplitSettings,
+    cases: Sequence[Example],
+    stratify: bool,
 ) -> Split:
     """Divide what is not test into development and train, and give train its copies back."""
     share = settings.development / (settings.train + settings.development)
     rows = sum(len(part) for part in parts)
-    development, rest = _fill(parts, max(1, round(share * rows)), leave=1)
+    development, rest = _filling(settings, stratify)(parts, max(1, round(share * rows)), leave=1)
     ids = {e.id for part in rest for e in part}
     train = sorted((e for e in examples if e.id in ids), key=lambda e: content_hash([settings.seed, e.id]))
     for name, side in (("train", train), ("development", development), ("test", cases)):
@@ -151,38 +175,42 @@ def _unique(examples: Iterable[Example]) -> list[Example]:
 def _components(examples: Sequence[Example], near: Sequence[int] | None = None) -> list[int]:
     """Number of each row's component. Copies count too: a row that stands in two groups joins them."""
     components = Components(len(examples))
-    components.join_equal(near_duplicate_groups([e.input_text for e in examples]) if near is None else near)
+    components.join_equal(families_of(examples) if near is None else near)
     components.join_equal(e.group for e in examples)
     return [components.find(i) for i in range(len(examples))]
 
 
-def _parts(examples: Sequence[Example], seed: int) -> list[list[Example]]:
-    """The components, each row of them once, in an order that the seed decides."""
+def families_of(examples: Sequence[Example]) -> list[int]:
+    """Number of the family of near duplicates of each row: inputs that are, or inputs with long free answers that are.
+
+    A long answer that comes again under another input gives it away as well; a record does not, being mostly form.
+    """
+    components = Components(len(examples))
+    components.join_equal(near_duplicate_groups([e.input_text for e in examples]))
+    long = [i for i, e in enumerate(examples) if len(e.output) >= LONG_ANSWER and e.output.lstrip()[0] not in "{[<"]
+    groups = near_duplicate_groups([f"{examples[i].input_text}\n{examples[i].output}" for i in long])
+    for i, group in zip(long, groups, strict=True):
+        components.join(long[group], i)
+    return [components.find(i) for i in range(len(examples))]
+
+
+def _parts(examples: Sequence[Example], settings: SplitSettings) -> list[list[Example]]:
+    """The components, each row of them once, in an order that the seed decides, or the dates of their latest rows."""
     parts: dict[int, list[Example]] = {}
     for number, example in zip(_components(examples), examples, strict=True):
         parts.setdefault(number, []).append(example)
-    return sorted(map(_unique, parts.values()), key=lambda part: content_hash([seed, part[0].id]))
+    ordered = sorted(map(_unique, parts.values()), key=lambda part: content_hash([settings.seed, part[0].id]))
+    if settings.time is not None:
+        ordered.sort(key=_latest)
+    return ordered
 
 
-def _fill(parts: Sequence[list[Example]], target: int, *, leave: int) -> tuple[list[Example], list[list[Example]]]:
-    """Take components until `target` rows are there, and leave at least `leave` components to the other sides.
-
-    Components that fit come first; larger ones are taken while that brings the number nearer to the target.
-    """
-    limit = max(1, int(target * LARGEST_PART))
-    taken: list[int] = []
-    chosen: set[int] = set()
-    room = target
-    for fits in (True, False):
-        for index, part in enumerate(parts):
-            if index in chosen or len(parts) - len(taken) <= leave:
-                continue
-            if (len(part) <= min(limit, room)) if fits else (abs(room - len(part)) < room):
-                taken.append(index)
-                chosen.add(index)
-                room -= len(part)
-    if not taken and len(parts) > leave:
-        taken = [min(range(len(parts)), key=lambda index: len(parts[index]))]
-        chosen = set(taken)
-    rows = [example for index in taken for example in parts[index]]
-    return rows, [part for index, part in enumerate(parts) if index not in chosen]
+def _latest(part: Sequence[Example]) -> dt.datetime:
+    """Raises: SplitError: a row has no date."""
+    undated = next((e for e in part if e.time is None), None)
+    if undated is not None:
+        raise SplitError(
+            f"{undated.source} has no date, and split.time divides by dates",
+            fix="give every row a date, or remove split.time from luthier.yaml",
+        )
+    return max(e.time for e in part if e.time is not None)

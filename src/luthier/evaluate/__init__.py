@@ -1,7 +1,8 @@
 """Is it better: scorers, the runner, statistics."""
 
 from luthier.evaluate._battery import Battery, build_battery
-from luthier.evaluate._battery_items import replay_prompts
+from luthier.evaluate._battery_files import general_texts
+from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._records import Record, Scored
@@ -35,6 +36,7 @@ from luthier.evaluate._statistics_paired import (
     mid_p_mcnemar,
     paired_t,
 )
+from luthier.evaluate._statistics_power import adequacy_cases, adequate_score, detectable_difference
 from luthier.evaluate._statistics_sequential import (
     betting_e_process,
     confidence_sequence,
@@ -56,8 +58,11 @@ __all__ = [
     "Scored",
     "Scorer",
     "Settled",
+    "adequacy_cases",
     "adequacy_state",
+    "adequate_score",
     "answer_key",
+    "battery_texts",
     "better_by",
     "betting_e_process",
     "bonett_price",
@@ -66,8 +71,10 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "confidence_sequence",
+    "detectable_difference",
     "display_interval",
     "e_process_adequacy",
+    "general_texts",
     "grouped",
     "is_clustered",
     "last_number",

@@ -55,6 +55,16 @@ def read_general(path: Path) -> ChoiceFamily | str:
     return ChoiceFamily(path.stem, tuple(items), "per byte")
 
 
+def general_texts(path: Path) -> str | list[str]:
+    """What a user's file asks, a text for each question, or its running text.
+
+    Raises:
+        PathError, DataError: as `read_general`.
+    """
+    found = read_general(path)
+    return found if isinstance(found, str) else [item.label for item in found.items]
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")

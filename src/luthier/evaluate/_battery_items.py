@@ -157,6 +157,13 @@ def openings(size: Size) -> tuple[str, ...]:
     return tuple(spread(_lines("openings"), _SHARES[size].plain))
 
 
+def battery_texts() -> tuple[str, ...]:
+    """What the whole battery asks, as texts that training data should not hold; sums are everyone's."""
+    choices = [item.label for family in shipped_choices("full") if family.name != "arithmetic" for item in family.items]
+    asks = [item.prompt for family in shipped_asks("full") for item in family.items]
+    return (*choices, *(row["question"] for row in _rows("reading")), *asks, *chat_prompts("full"), *openings("full"))
+
+
 def replay_prompts() -> tuple[str, ...]:
     """General requests for self-generated replay during training; none of them is asked by the battery."""
     return _lines("replay")

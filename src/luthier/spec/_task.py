@@ -114,13 +114,17 @@ Score = Annotated[
 
 
 class SplitSettings(Frozen):
-    """How examples are divided. Shares are of groups; `test_cases` overrides the test share."""
+    """How examples are divided. Shares are of groups; `test_cases` overrides the test share.
+
+    `group` and `time` are keys of the rows: what must not be divided, and a date; with one, the latest rows are test.
+    """
 
     train: float = Field(default=0.70, gt=0, lt=1)
     development: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
     test_cases: int | None = Field(default=None, ge=1)
     group: str | None = None
+    time: str | None = None
     seed: int = 0
 
     @model_validator(mode="after")
