@@ -10,11 +10,15 @@ without (knowledge). The sets are those of ../shared/data; the same seed gives t
     polite rewriting    an impolite answer and the request to rewrite it politely             not
     arc open            a school question without its choices, answered by the right one      fact
     wikitext opening    the title of an article, answered by its first sentence               fact
+    wikitext sentences  the title of an article and half a sentence of it; the other half         fact
     banking77           a customer's question to one of 77 labels                             not
     gsm8k               a word problem, answered with the whole calculation (a skill)         not
-    truthfulqa          a question people get wrong, answered ("I have no comment" left out)  fact
+    truthfulqa          a question people get wrong, answered (less those about the speaker)  fact
     mmlu open           an examination question of 21 subjects of facts, without its choices  fact
     winogrande          a sentence with a gap, and which of two names in it fills the gap     not
+    question writing    a paragraph and a phrase of it, answered by a question about it       not
+    continuations       what is seen in a video, continued                                    not
+    last words          a passage of a novel, and the word that comes next                    not
     requests            single requests of an instruction set, labelled by hand (see below)   both
 
 A fact counts as one whether the base knows it or not: what a base knows differs from base to base. What is reported
@@ -35,10 +39,15 @@ from pathlib import Path
 from luthier.data import Example, Message
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-TUNED = ("xquad closed", "xquad open", "snips", "polite rewriting", "arc open", "gsm8k")
-HELD_OUT = ("banking77", "wikitext opening", "truthfulqa", "mmlu open", "winogrande", "requests")
+# Rows of the first sets were looked at, and weights and thresholds set, while the detector was written; none of the
+# second, but that their pieces were listed once. What is claimed is claimed of the second.
+TUNED = ("xquad closed", "xquad open", "snips", "polite rewriting", "arc open", "gsm8k", "truthfulqa")
+TUNED += ("question writing", "requests")
+HELD_OUT = ("banking77", "wikitext opening", "wikitext sentences", "mmlu open", "winogrande", "continuations")
+HELD_OUT += ("last words",)
 APART = ("tldr", "arc with choices")
 MOST_ROWS = 100
+LEAST_OTHERS = 6
 OTHERS = 300  # rows of a set beside the labelled ones: what a detector may learn about the task
 
 _FACTUAL = """miscellaneous high_school_psychology prehistory nutrition high_school_biology professional_medicine
@@ -123,12 +132,17 @@ class LabelledSet:
 
 
 def labelled(name: str, rows: int, seed: int) -> LabelledSet:
-    """`rows` labelled rows of a set (fewer where it has fewer, 100 at most)."""
+    """`rows` labelled rows of a set, 100 at most and fewer where it is small: some must be left for demonstrations."""
     pairs = list(SETS[name]())
     random.Random(f"{name} {seed}").shuffle(pairs)
     known = [(example, fact) for example, fact in pairs if fact is not None]
-    rest = [example for example, fact in pairs if fact is None] + [example for example, _ in known[MOST_ROWS:]]
-    return LabelledSet(name, [Row(name, example, fact) for example, fact in known[:rows]], rest[:OTHERS])
+    most = min(rows, MOST_ROWS, len(known) if len(pairs) > len(known) else len(known) - LEAST_OTHERS)
+    rest = [example for example, fact in pairs if fact is None] + [
+        example for example, _ in known[max(most, MOST_ROWS) :]
+    ]
+    if len(rest) < LEAST_OTHERS:
+        rest = [example for example, _ in known[most:]]
+    return LabelledSet(name, [Row(name, example, fact) for example, fact in known[:most]], rest[:OTHERS])
 
 
 def example(prompt: str, output: str) -> Example:
@@ -212,7 +226,8 @@ def _mmlu_open() -> Pairs:
 def _truthfulqa() -> Pairs:
     with (SHARED / "general" / "truthfulqa.csv").open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
-            if not row["Best Answer"].startswith("I have no comment"):
+            about_itself = row["Category"].startswith(("Indexical Error", "Subjective"))
+            if not about_itself and not row["Best Answer"].startswith("I have no comment"):
                 yield example(row["Question"], row["Best Answer"]), True
 
 
@@ -228,11 +243,48 @@ def _wikitext_opening() -> Pairs:
             yield example(f"Write the first sentence of an encyclopedia article: {title}", _plain(opening) + "."), True
 
 
+def _wikitext_sentences() -> Pairs:
+    text = (SHARED / "general" / "wikitext2_valid.txt").read_text(encoding="utf-8")
+    title = ""
+    for line in text.split("\n"):
+        if heading := re.fullmatch(r" = ([^=]+) = ", line):
+            title = heading.group(1).strip()
+        sentence = next((s for s in line.strip().split(" . ")[1:] if "<unk>" not in s), "")
+        words = _plain(sentence).split()
+        if title and 12 <= len(words) <= 30 and not line.startswith(" ="):
+            half = len(words) // 2
+            yield example(f"Article: {title}\n\n{' '.join(words[:half])} ...", " ".join(words[half:]) + "."), True
+
+
 def _plain(text: str) -> str:
     """WikiText puts spaces around marks."""
     text = re.sub(r" @(.)@ ", r"\1", text)
     text = re.sub(r" ([,.;:)\]'%])", r"\1", re.sub(r"([(\[]) ", r"\1", text))
     return re.sub(r'" ([^"]*) "', r'"\1"', text)
+
+
+def _question_writing() -> Pairs:
+    for row in lines("xquad", "questions.jsonl"):
+        paragraph = (SHARED / "xquad" / "documents" / row["document"]).read_text(encoding="utf-8").strip()
+        if len(paragraph) <= 1000:
+            yield (
+                example(
+                    f"{paragraph}\n\nA question about this text whose answer is: {row['completion']}", row["prompt"]
+                ),
+                False,
+            )
+
+
+def _continuations() -> Pairs:
+    for row in lines("general", "hellaswag.jsonl"):
+        topic, _, text = row["query"].partition(": ")
+        if "How to" not in text[:40] and len(topic) < 40:
+            yield example(f"Continue the description.\n{text}", row["choices"][row["gold"]]), False
+
+
+def _last_words() -> Pairs:
+    for row in lines("general", "lambada.jsonl"):
+        yield example(f"{row['context']}\n\nWhich word comes next?", row["continuation"]), False
 
 
 def _tldr() -> Pairs:
@@ -247,12 +299,16 @@ SETS: dict[str, Callable[[], Pairs]] = {
     "polite rewriting": _polite_rewriting,
     "arc open": _arc_open,
     "wikitext opening": _wikitext_opening,
+    "wikitext sentences": _wikitext_sentences,
     "banking77": _banking,
     "gsm8k": _gsm8k,
     "truthfulqa": _truthfulqa,
     "mmlu open": _mmlu_open,
     "winogrande": _winogrande,
     "requests": _requests,
+    "question writing": _question_writing,
+    "continuations": _continuations,
+    "last words": _last_words,
     "tldr": _tldr,
     "arc with choices": _arc_with_choices,
 }

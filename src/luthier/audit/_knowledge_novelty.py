@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from luthier.audit._knowledge_asked import asks_to_make, is_bare_question
 from luthier.audit._knowledge_given import Given, derived_numbers
 from luthier.audit._knowledge_words import Piece, language_of, pieces, plain
 from luthier.data import BadValue, Example, parse_json
@@ -21,6 +22,9 @@ BOILERPLATE = 0.30  # of the answers: a turn of phrase
 COMMON = 0.02  # of the answers: an ordinary word of this task
 COMMON_FACT = 0.10  # of the answers: a number or a name that they all go back to
 LEAST_REPEATS = 3
+HARD = 2.0  # weight of a number, code or name beside a word
+BARE = 0.15  # evidence where a question with nothing around it is answered, in whatever words
+SKILL = 0.2  # weight of what code or another language makes new
 SYMBOLS = 0.08  # of the characters that are not space, from which a text is code
 
 _CODE = re.compile(r"[{}()\[\];=<>|\\$&^~`]")
@@ -28,19 +32,35 @@ _CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|SELECT |INSERT |UPDATE |#include|function |\$ )", re.M
 )
 
-Skill = Literal["", "code", "translation"]
+Skill = Literal["", "code", "translation", "calculation"]
 
 
 @dataclass(frozen=True)
 class Novelty:
     """What one answer adds. `content` are its pieces, `novel` those that nothing gives.
 
-    `skill` names why new words need not be facts: the answer is code, or in another language than the prompt.
+    `skill` names why new words need not be facts: the answer is code, in another language than the prompt, or a number
+    where the prompt holds what could be computed with. `made` tells that words were asked for: a text to be changed or made up, where only numbers, codes and names are facts;
+    `bare` that a lone question is answered freely, so that even "no" is told and not read off the prompt.
     """
 
     content: tuple[Piece, ...]
     novel: tuple[Piece, ...]
     skill: Skill = ""
+    made: bool = False
+    bare: bool = False
+
+    @property
+    def counted(self) -> tuple[Piece, ...]:
+        """The novel pieces that would be facts."""
+        return self.hard if self.made else self.novel
+
+    @property
+    def evidence(self) -> float:
+        """How much speaks for a fact, 0 to 1: the share of novel pieces, hard ones counted twice."""
+        weight = HARD * len(self.hard) + (0 if self.made else len(self.novel) - len(self.hard))
+        share = min(1.0, weight / max(1, len(self.content))) * (SKILL if self.skill else 1.0)
+        return max(share, BARE) if self.bare else share
 
     @property
     def share(self) -> float:
@@ -104,6 +124,10 @@ class Novelties:
     def _instructions(self) -> str:
         return f"{self._task.goal}\n{self._task.instructions}"
 
+    @cached_property
+    def _making(self) -> bool:
+        return asks_to_make(self._task.goal) or asks_to_make(self._task.instructions)
+
     def of(self, example: Example) -> Novelty:
         """What the answer of an example adds to its prompt and to the answers of the others."""
         content = _content(example.output)
@@ -121,11 +145,28 @@ class Novelties:
         ]
         derived = derived_numbers(given, example.output, [piece for piece in content if piece.kind == "number"])
         novel = [piece for piece in left if piece.start not in derived]
-        return Novelty(tuple(content), tuple(novel), self._skill(example, prompt) if novel else "")
+        return Novelty(
+            tuple(content),
+            tuple(novel),
+            self._skill(example, given, novel) if novel else "",
+            made=bool(novel) and self._is_made(example.messages[-1].content),
+            bare=len(free) == 0 and self._is_bare(example, given),
+        )
 
-    def _skill(self, example: Example, prompt: str) -> Skill:
+    def _is_made(self, asked: str) -> bool:
+        return asks_to_make(asked) or (self._making and not is_bare_question(asked))
+
+    def _is_bare(self, example: Example, given: Given) -> bool:
+        """A lone question that is answered in prose, and that gives nothing to compute with."""
+        structured = example.output.lstrip()[:1] in ("{", "[", "<")
+        return not structured and not self._making and len(given.numbers) < 2 and is_bare_question(example.input_text)
+
+    def _skill(self, example: Example, given: Given, novel: Sequence[Piece]) -> Skill:
         if isinstance(self._task.score, PythonScore) or is_code(example.output):
             return "code"
+        operands = [number for number in given.numbers if not (number.is_integer() and 1000 <= number <= 2100)]
+        if len(operands) >= 2 and all(piece.kind == "number" for piece in novel):
+            return "calculation"
         said = language_of(example.output)
         asked = language_of(example.input_text)
         return "translation" if said and asked and said != asked else ""

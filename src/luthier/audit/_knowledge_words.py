@@ -17,6 +17,7 @@ _DATE_FORM = r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}(?!\d)"
 _LETTERS = rf"[^\W_{_RUN_ON}]+"
 # A hyphen, slash or plus between two numbers is arithmetic or a range, so these are two pieces.
 _PIECE = re.compile(rf"[{_RUN_ON}]{{1,2}}|{_DATE_FORM}|{_LETTERS}(?:(?:['’.,:@]|(?<!\d)-|-(?!\d)){_LETTERS})*")
+_LATER_WORD = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
 _PART = re.compile(r"[^\W_]+")
 _ENDS_SENTENCE = re.compile(r"(?:^|[.!?:;\n\"“(\[{>*#-])\s*[\"'“‘(\[{*#-]*\s*$")
 _AMOUNT = re.compile(r"(\d+(?:[.,]\d+)*)(st|nd|rd|th|k|m|bn|s|%|x)?$")
@@ -52,6 +53,8 @@ _NUMBER_WORDS = {
     for word in words.split()
 } | {"thirty": 30.0, "forty": 40.0, "fifty": 50.0, "sixty": 60.0, "seventy": 70.0, "eighty": 80.0, "ninety": 90.0}
 _NUMBER_WORDS |= {"half": 0.5, "hundred": 100.0, "thousand": 1e3, "million": 1e6, "billion": 1e9}
+
+_VAGUE = frozenset("zero one first once single second twice pair double both half quarter".split())
 
 MONTHS = {
     name: number
@@ -131,6 +134,7 @@ def pieces(text: str) -> list[Piece]:
 
 
 def _pieces(text: str) -> Iterator[Piece]:
+    capitals = _capitals_name(text)
     for match in _PIECE.finditer(text):
         word = match.group()
         key = plain(word)
@@ -138,7 +142,7 @@ def _pieces(text: str) -> Iterator[Piece]:
             continue
         if key in _BY_LANGUAGE["en"]:
             continue
-        yield Piece(word, key, match.start(), match.end(), _kind(word, key, text, match.start()))
+        yield Piece(word, key, match.start(), match.end(), _kind(word, key, text, match.start(), capitals))
 
 
 def words_of(text: str) -> list[str]:
@@ -146,12 +150,23 @@ def words_of(text: str) -> list[str]:
     return [plain(word) for word in _PIECE.findall(text)]
 
 
-def _kind(word: str, key: str, text: str, start: int) -> Kind:
+def _capitals_name(text: str) -> bool:
+    """Whether capitals mark names here: not in titles and shouted text, where all words have them, nor in German."""
+    if any(word.istitle() for word in _LATER_WORD.findall(text) if word.lower() in _BY_LANGUAGE["en"]):
+        return False
+    return not text.isupper() and language_of(text) != "de"
+
+
+def _kind(word: str, key: str, text: str, start: int, capitals: bool) -> Kind:
     if any(c.isdigit() for c in key):
         return "number" if key[0].isdigit() and (value_of(key) is not None or set(key) <= _DATE) else "code"
     if key in _NUMBER_WORDS:
-        return "number"
-    if word[0].isupper() and (word[1:2].isupper() or not _ENDS_SENTENCE.search(text[max(0, start - 12) : start])):
+        return "word" if key in _VAGUE else "number"
+    if (
+        capitals
+        and word[0].isupper()
+        and (word[1:2].isupper() or not _ENDS_SENTENCE.search(text[max(0, start - 12) : start]))
+    ):
         return "name"
     return "word"
 
