@@ -21,9 +21,10 @@ without (knowledge). The sets are those of ../shared/data; the same seed gives t
     last words          a passage of a novel, and the word that comes next                    not
     requests            single requests of an instruction set, labelled by hand (see below)   both
 
-A fact counts as one whether the base knows it or not: what a base knows differs from base to base. What is reported
-apart, because the definition does not decide it: tldr (commands: a skill made of facts), and arc with the choices
-in the prompt (the answer stands there, but which of them it is does not).
+A fact counts as one whether the base knows it or not: what a base knows differs from base to base. Reported apart are
+tldr (commands: a skill made of facts) and arc with the choices in the prompt (the answer stands there, but which of
+them it is does not), because the definition does not decide them; and the continuations without the request to go on,
+where nothing but the meaning tells that no fact is stated.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ TUNED = ("xquad closed", "xquad open", "snips", "polite rewriting", "arc open", 
 TUNED += ("question writing", "requests")
 HELD_OUT = ("banking77", "wikitext opening", "wikitext sentences", "mmlu open", "winogrande", "continuations")
 HELD_OUT += ("last words",)
-APART = ("tldr", "arc with choices")
+APART = ("tldr", "arc with choices", "unasked continuations")
 MOST_ROWS = 100
 LEAST_OTHERS = 6
 OTHERS = 300  # rows of a set beside the labelled ones: what a detector may learn about the task
@@ -282,6 +283,11 @@ def _continuations() -> Pairs:
             yield example(f"Continue the description.\n{text}", row["choices"][row["gold"]]), False
 
 
+def _unasked_continuations() -> Pairs:
+    for continuation, fact in _continuations():
+        yield example(continuation.input_text.partition("\n")[2], continuation.output), fact
+
+
 def _last_words() -> Pairs:
     for row in lines("general", "lambada.jsonl"):
         yield example(f"{row['context']}\n\nWhich word comes next?", row["continuation"]), False
@@ -308,6 +314,7 @@ SETS: dict[str, Callable[[], Pairs]] = {
     "requests": _requests,
     "question writing": _question_writing,
     "continuations": _continuations,
+    "unasked continuations": _unasked_continuations,
     "last words": _last_words,
     "tldr": _tldr,
     "arc with choices": _arc_with_choices,

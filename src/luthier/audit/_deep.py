@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from luthier.audit._finding import Dataset, Finding
+from luthier.audit._knowledge_deep import check_with_base
 from luthier.audit._run import Progress, worst_first
 from luthier.data import content_hash
 from luthier.models import Model, load_model
@@ -69,7 +70,7 @@ class Instruments:
         return build_index(items, folder, embedder=self.embedder)
 
 
-DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = ()
+DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (("knowledge", check_with_base),)
 
 
 def audit_deeply(data: Dataset, instruments: Instruments) -> list[Finding]:

@@ -13,11 +13,6 @@ from luthier.audit._knowledge_volatile import volatile
 from luthier.audit._knowledge_words import Piece
 from luthier.data import Example
 
-EFFECTS = {
-    "teaches-facts": "facts that a base does not know are learned slowly, are soon out of date, and teach it to make up"
-    " others; retrieval keeps them current",
-    "volatile-facts": "the model goes on saying what was true when it was trained, and nobody notices",
-}
 SHOWN = 5
 LEAST = 3  # rows
 

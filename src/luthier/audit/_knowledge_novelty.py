@@ -27,6 +27,7 @@ BARE = 0.15  # evidence where a question with nothing around it is answered, in 
 SKILL = 0.2  # weight of what code or another language makes new
 SYMBOLS = 0.08  # of the characters that are not space, from which a text is code
 
+_IDENTIFIER = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+\??")
 _CODE = re.compile(r"[{}()\[\];=<>|\\$&^~`]")
 _CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|SELECT |INSERT |UPDATE |#include|function |\$ )", re.M
@@ -40,8 +41,9 @@ class Novelty:
     """What one answer adds. `content` are its pieces, `novel` those that nothing gives.
 
     `skill` names why new words need not be facts: the answer is code, in another language than the prompt, or a number
-    where the prompt holds what could be computed with. `made` tells that words were asked for: a text to be changed or made up, where only numbers, codes and names are facts;
-    `bare` that a lone question is answered freely, so that even "no" is told and not read off the prompt.
+    where the prompt holds what could be computed with. `made` tells that words were asked for (a text to be changed or
+    made up), where only numbers, codes and names are facts; `bare` that a lone question is answered freely, so that
+    even "no" is told and not read off the prompt.
     """
 
     content: tuple[Piece, ...]
@@ -95,8 +97,8 @@ class Repeated:
         self._values |= set(_declared(task))
 
     def is_value(self, leaf: str) -> bool:
-        """Whether a whole answer, or a whole value in it, is one of a few that recur: a label."""
-        return plain(leaf.strip()) in self._values
+        """Whether a whole answer, or a whole value in it, is a label: one that recurs, or an identifier."""
+        return plain(leaf.strip()) in self._values or _IDENTIFIER.fullmatch(leaf.strip()) is not None
 
     def is_common(self, piece: Piece) -> bool:
         """Whether a piece stands in many answers."""
@@ -201,9 +203,10 @@ def _leaves(value: object) -> Iterator[str]:
 
 def _parsed(output: str) -> object | None:
     try:
-        return parse_json(output)
+        parsed: object = parse_json(output)
     except BadValue:
         return None
+    return parsed
 
 
 def _content(output: str) -> list[Piece]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from luthier.audit._knowledge_words import Piece
-from luthier.audit._run import Progress
 from luthier.data import Example, Message, content_hash
 from luthier.store import Store
 
 if TYPE_CHECKING:
+    from luthier.audit._run import Progress
     from luthier.models import LocalModel
 
 DEMONSTRATIONS = 6

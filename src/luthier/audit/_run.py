@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from luthier.audit._finding import ORDER, Dataset, Finding
 from luthier.audit._form import check_form
+from luthier.audit._knowledge import check_knowledge
 from luthier.audit._leakage import check_leakage
 from luthier.audit._quality import check_quality
 from luthier.audit._repeats import check_repeats
@@ -17,6 +18,7 @@ CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("leakage", check_leakage),
     ("repeats", check_repeats),
     ("quality", check_quality),
+    ("knowledge", check_knowledge),
 )
 
 
