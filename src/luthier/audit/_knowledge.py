@@ -29,7 +29,8 @@ def check_knowledge(data: Dataset) -> Iterable[Finding]:
         if not is_candidate(novelty):
             continue
         facts.append((example, names(novelty.counted)))
-        found = {why: piece for piece in novelty.counted if (why := _volatile(example, piece, today))}
+        pieces = () if novelty.skill else novelty.counted
+        found = {why: piece for piece in pieces if (why := _volatile(example, piece, today))}
         if found:
             changing.append((example, "; ".join(f"{piece.text}: {why}" for why, piece in found.items())))
             reasons.update(found.keys())

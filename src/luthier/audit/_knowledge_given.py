@@ -38,14 +38,15 @@ class Given:
     numbers: list[float] = field(default_factory=list)
     dated: bool = False
     text: str = ""
+    beyond: Given | None = None
     _beginnings: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _computed: set[float] | None = None
     _initials: str = ""
 
     @classmethod
-    def of(cls, text: str) -> Given:
-        """What a text gives."""
-        given = cls(text=text)
+    def of(cls, text: str, beyond: Given | None = None) -> Given:
+        """What a text gives, and what something else gives beyond it (but for computing with)."""
+        given = cls(text=text, beyond=beyond)
         folded = words_of(text)
         for key in folded:
             given._add(key)
@@ -71,6 +72,9 @@ class Given:
 
     def gives(self, piece: Piece) -> bool:
         """Whether the prompt holds the piece, in this or another form."""
+        return self._gives(piece) or (self.beyond is not None and self.beyond.gives(piece))
+
+    def _gives(self, piece: Piece) -> bool:
         key = piece.key
         if key in self.words or (piece.run_on and piece.text in self.text):
             return True
