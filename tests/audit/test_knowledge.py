@@ -122,6 +122,15 @@ def test_labels_and_turns_of_phrase_are_learned_from_each_other() -> None:
     assert Novelties(identifiers, task()).of(identifiers[0]).evidence == 0
 
 
+def test_a_fact_that_is_asked_in_many_ways_is_no_label() -> None:
+    towns = "Lima Oslo Quito Accra Dakar Hanoi Kyiv Minsk Rabat Sofia Tunis Vaduz".split()
+    ways = ("When was {} founded?", "In which year was {} founded?", "How old is {}? Say since when.", "{}: first year")
+    asked = [example(way.format(t), f"In {1100 + 13 * i}") for i, t in enumerate(towns) for way in ways]
+    assert all(Novelties(asked, task()).of(row).evidence > 0.5 for row in asked)
+    labels = [example(way.format(t), f"Kind {3 * (i % 3)}") for i, t in enumerate(towns) for way in ways]
+    assert all(Novelties(labels, task()).of(row).evidence == 0 for row in labels)
+
+
 @pytest.mark.parametrize(
     ("prompt", "made"),
     [

@@ -89,8 +89,7 @@ def facts() -> list[Example]:
 
 def opened() -> list[Example]:
     return [
-        example(f"{e.output} designed it. {e.input_text} (row {i})", e.output, 100 + i)
-        for i, e in enumerate(facts() * 2)
+        example(f"{e.output} designed it. {e.input_text} (row {i})", e.output, 100 + i) for i, e in enumerate(facts())
     ]
 
 
@@ -151,7 +150,7 @@ def test_demonstrations_leave_room_and_none_is_unusually_long(model: LocalModel,
     rows = [*facts(), example("x " * 3000, "long")]
     assert all(len(e.input_text) < 100 for e in draw(rows, "0"))
     assert draw(rows, "0") == draw(rows[::-1], "0") != draw(rows, "1")
-    probe = Probe(reading(model), "", [example("word " * 150, "x")] * 3, store, quiet)
+    probe = Probe(reading(model), "", [example("word " * 50, "x")] * 3, store, quiet)
     assert model.count_tokens(probe._beginning) <= model.max_length / 2
 
 
