@@ -27,7 +27,7 @@ def example(text: str, output: str = "o") -> Example:
 def different(n: int, seed: int = 0) -> list[Example]:
     """Rows that have nothing to do with each other."""
     rng = random.Random(seed)
-    return [example(" ".join(rng.choices(WORDS, k=8)) + f" {i}", f"o{i}") for i in range(n)]
+    return [example(" ".join(rng.choices(WORDS, k=8)) + f" o{i}", f"o{i}") for i in range(n)]
 
 
 def task(tmp_path: Path, score: dict[str, Any] | None = None, **more: Any) -> Task:

@@ -351,6 +351,23 @@ def test_logprobs_are_those_of_the_whole_sequence(model, ask):
             np.testing.assert_allclose(got, wanted, atol=2e-5)
 
 
+def test_likelihoods_tell_the_likeliest_token_too(model, ask):
+    prompts = [render_prompt(model.tokenizer, r.messages) for r in ask(4)]
+    answers = [model.tokenizer.encode(a.text, add_special_tokens=False) for _, a in sorted(model.answer(ask(4, 6)))]
+    sequences = [p + a + [40 + i] for i, (p, a) in enumerate(zip(prompts, answers, strict=True))]
+    for mode in engine_module.Batching:
+        found = LocalModel(model.module, model.tokenizer, name="m", identity="m")
+        found._engine.batching = mode
+        for ids, prompt, got in zip(
+            sequences, prompts, found.likelihoods(sequences, list(map(len, prompts))), strict=True
+        ):
+            with torch.inference_mode():
+                wanted = model.module(torch.tensor([ids])).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
+            np.testing.assert_allclose(got[:, 1], wanted.max(-1).values, atol=2e-5)
+            first = [int(wanted[i].argmax()) == token for i, token in enumerate(ids[len(prompt) :])]
+            assert [bool(own >= best) for own, best in got] == first
+
+
 def test_logprobs_of_a_sequence_whose_logits_do_not_fit(model, monkeypatch):
     limited(monkeypatch, nodes=4)
     monkeypatch.setattr("luthier.models._score._CHUNK", 7)

@@ -68,4 +68,14 @@ _PERSONAL = {
     "example-data": "none on people; the model may answer with values that do not exist",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL
+_KNOWLEDGE = {
+    "teaches-facts": "facts that the base does not know are learned slowly, grow old, and teach it to make up others",
+    "volatile-facts": "the model goes on saying what was true when it was trained, and nobody notices",
+    "unknown-facts": "facts that the base does not know are learned slowly, grow old, and teach it to make up others",
+    "facts-in-documents": "the model learns by heart what it could look up, and still says it when documents change",
+    "facts-missed": "retrieval does not help with these rows as it is, and looks worse than it could be",
+    "facts-nowhere": "no method but learning by heart can give these answers, and that teaches to guess",
+    "facts-not-asked": "what the base knows is not told apart from what it does not",
+}
+
+EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.audit._finding import Dataset, Finding
+from luthier.audit._knowledge_deep import check_with_base
 from luthier.audit._meaning import check_meaning
 from luthier.audit._run import Progress, worst_first
 from luthier.data import content_hash
@@ -86,7 +87,10 @@ class Instruments:
         return found
 
 
-DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (("meaning", check_meaning),)
+DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (
+    ("meaning", check_meaning),
+    ("knowledge", check_with_base),
+)
 
 
 def audit_deeply(data: Dataset, instruments: Instruments) -> list[Finding]:

@@ -8,6 +8,7 @@ from luthier.audit._answers import check_answers
 from luthier.audit._battery import check_battery
 from luthier.audit._finding import ORDER, Dataset, Finding
 from luthier.audit._form import check_form
+from luthier.audit._knowledge import check_knowledge
 from luthier.audit._leakage import check_leakage
 from luthier.audit._personal import check_personal
 from luthier.audit._quality import check_quality
@@ -27,6 +28,7 @@ CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("size", check_size),
     ("quality", check_quality),
     ("personal data", check_personal),
+    ("knowledge", check_knowledge),
 )
 
 

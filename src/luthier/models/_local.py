@@ -165,6 +165,16 @@ class LocalModel:
         Raises:
             ModelError: a sequence is empty or too long, or its start is outside of it.
         """
+        return [both[:, 0].copy() for both in self.likelihoods(sequences, starts)]
+
+    def likelihoods(self, sequences: Sequence[Sequence[int]], starts: Sequence[int]) -> list[NDArray[np.float32]]:
+        """As `logprobs`, with the log-probability of the likeliest token beside it: float32 [tokens, 2].
+
+        Where both are equal, greedy decoding would have said the token.
+
+        Raises:
+            ModelError: as `logprobs`.
+        """
         for number, (ids, start) in enumerate(zip(sequences, starts, strict=True)):
             self._check_sequence(number, ids)
             if not 1 <= start <= len(ids):

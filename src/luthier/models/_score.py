@@ -22,8 +22,11 @@ _CHUNK = 512  # tokens of a long sequence that run at once
 def token_logprobs(
     engine: Engine, sequences: Sequence[Sequence[int]], starts: Sequence[int]
 ) -> list[NDArray[np.float32]]:
-    """Natural log-probability of each token from `start` on, given all before it; one array per sequence."""
-    found = [np.zeros(0, dtype=np.float32) for _ in sequences]
+    """Natural log-probabilities from `start` on, given all before it; one array float32 [tokens, 2] per sequence.
+
+    The first column is that of the token itself, the second that of the likeliest one.
+    """
+    found = [np.zeros((0, 2), dtype=np.float32) for _ in sequences]
     wanted = [i for i, ids in enumerate(sequences) if starts[i] < len(ids)]
     most = engine.limits().nodes
     near = [i for i in wanted if engine.may_share(len(sequences[i])) and len(sequences[i]) - starts[i] <= most]
@@ -56,14 +59,14 @@ def _of_tree(
     firsts: Sequence[int],
     targets: Sequence[Sequence[int]],
 ) -> list[NDArray[np.float32]]:
-    """Log-probabilities of each run's targets; the first of them follows token `first` of the run."""
+    """As `token_logprobs` for each run's targets; the first of them follows token `first` of the run."""
     trie = lay_down(runs)
     nodes = [path[first:] for path, first in zip(trie.paths, firsts, strict=True)]
     kept, places = np.unique(np.concatenate(nodes), return_inverse=True)
     with engine.running(shared=True):
         logits = run_tree(engine.core, prefix, trie, kept, engine.device)[0].log_softmax(dim=-1)
         at = torch.from_numpy(places).to(engine.device), torch.tensor(np.concatenate(targets), device=engine.device)
-        flat: NDArray[np.float32] = logits[at].cpu().numpy()
+        flat: NDArray[np.float32] = torch.stack([logits[at], logits.amax(dim=-1)[at[0]]], dim=-1).cpu().numpy()
     return np.split(flat, np.cumsum([len(part) for part in nodes])[:-1])
 
 
@@ -92,7 +95,8 @@ def _walk(engine: Engine, ids: Sequence[int]) -> Iterator[Tensor]:
 
 def _of_tokens(logits: Tensor, tokens: Sequence[int]) -> NDArray[np.float32]:
     if not tokens:
-        return np.zeros(0, dtype=np.float32)
+        return np.zeros((0, 2), dtype=np.float32)
     chosen = logits.gather(-1, torch.tensor(list(tokens), device=logits.device)[:, None])[:, 0]
-    found: NDArray[np.float32] = (chosen - logits.logsumexp(dim=-1)).cpu().numpy()
+    both = torch.stack([chosen, logits.amax(dim=-1)], dim=-1) - logits.logsumexp(dim=-1)[:, None]
+    found: NDArray[np.float32] = both.cpu().numpy()
     return found
