@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.audit._catalogue import EFFECTS
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, sample
 from luthier.audit._fix import Fixed, write_fixed
+from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
 
 if TYPE_CHECKING:
@@ -20,13 +21,16 @@ __all__ = [
     "Finding",
     "Fixed",
     "Instruments",
+    "Point",
     "Sample",
     "Severity",
     "ShownRow",
+    "Subset",
     "audit",
     "audit_deeply",
     "check_taught",
     "finding",
+    "nested_subsets",
     "sample",
     "show_rows",
     "worst_first",

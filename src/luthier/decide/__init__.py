@@ -3,6 +3,7 @@
 from luthier.decide._bench import Bench, Progress, silent
 from luthier.decide._choose import answers_to_choose
 from luthier.decide._cost import own_machine_price
+from luthier.decide._curve import CurveMethod, CurveWork, curve_work, measure_curve
 from luthier.decide._evidence import (
     Comparison,
     Cost,
@@ -30,6 +31,8 @@ __all__ = [
     "Climbed",
     "Comparison",
     "Cost",
+    "CurveMethod",
+    "CurveWork",
     "Evidence",
     "Lookup",
     "Method",
@@ -46,9 +49,11 @@ __all__ = [
     "Warrant",
     "answers_to_choose",
     "climb",
+    "curve_work",
     "decide",
     "draw_demonstrations",
     "forecast_training",
+    "measure_curve",
     "own_machine_price",
     "plain_system",
     "planned_rungs",
