@@ -12,6 +12,7 @@ from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
 
 if TYPE_CHECKING:
+    from luthier.audit._curve import LearningCurve, fit_curve
     from luthier.audit._deep import Instruments, audit_deeply
     from luthier.audit._taught import ShownRow, check_taught, show_rows
 
@@ -21,6 +22,7 @@ __all__ = [
     "Finding",
     "Fixed",
     "Instruments",
+    "LearningCurve",
     "Point",
     "Sample",
     "Severity",
@@ -30,6 +32,7 @@ __all__ = [
     "audit_deeply",
     "check_taught",
     "finding",
+    "fit_curve",
     "nested_subsets",
     "sample",
     "show_rows",
@@ -37,16 +40,18 @@ __all__ = [
     "write_fixed",
 ]
 
-_MODELS = {
+_LATE = {
     "Instruments": "_deep",
+    "LearningCurve": "_curve",
     "ShownRow": "_taught",
     "audit_deeply": "_deep",
     "check_taught": "_taught",
+    "fit_curve": "_curve",
     "show_rows": "_taught",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODELS:
-        return getattr(import_module(f"luthier.audit.{_MODELS[name]}"), name)
+    if name in _LATE:
+        return getattr(import_module(f"luthier.audit.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

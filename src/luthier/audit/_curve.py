@@ -1,8 +1,8 @@
 """What more examples would bring: a curve through the scores with fewer of them, with a band.
 
-Sources: Figueroa et al. 2012 (weighted inverse power law), Mahmood et al. 2022 (no single form of curve is best, so that
-several are averaged). The band is a parametric bootstrap: it holds the bands of all forms that are plausible, since noise
-hides which of them is right and they part beyond the last point.
+Sources: Figueroa et al. 2012 (weighted inverse power law), Mahmood et al. 2022 (no single form of curve is best, so
+several are averaged). The band is a parametric bootstrap. It holds the bands of all forms that are plausible: noise
+hides which of them is right, and they part beyond the last point.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ def _sentence(
         )
     elif kind == "unknown":
         said = (
-            f"unknown: {more:,} more examples would change the score by {gain[0]:+.2f} to {gain[1]:+.2f}; collect twice "
-            "as many, then fit again"
+            f"unknown: {more:,} more examples would change the score by {gain[0]:+.2f} to {gain[1]:+.2f}; collect "
+            "twice as many, then fit again"
         )
     else:
         said = (

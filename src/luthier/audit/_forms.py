@@ -1,7 +1,7 @@
 """Forms of a learning curve, fitted by weighted least squares: error as a function of the number of rows.
 
-Each is `error = c + a * g(n)` with a >= 0, where g falls with n and has one parameter of its own, found on a grid; c and
-a are then the solution of a bounded linear problem. Many curves are fitted at once.
+Each is `error = c + a * g(n)` with a >= 0, where g falls with n and has one parameter of its own, found on a grid; c
+and a are then the solution of a bounded linear problem. Many curves are fitted at once.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ class Fitted:
 
     def curves(self, sizes: Floats) -> Floats:
         """Errors [curves, forms, sizes]."""
-        falls = [
-            _fall(form, sizes / self.unit, self.shape[:, place, None]) for place, form in enumerate(FORMS)
-        ]
+        falls = [_fall(form, sizes / self.unit, self.shape[:, place, None]) for place, form in enumerate(FORMS)]
         errors: Floats = np.clip(self.c[..., None] + self.a[..., None] * np.stack(falls, axis=1), 0, 1)
         return errors
 
@@ -71,7 +69,7 @@ def _shapes(form: str) -> Floats:
 
 
 def _fall(form: str, x: Floats, shape: Floats) -> Floats:
-    """g at x = rows as a share of those that there are, so that g(1) is of the order of 1."""
+    """The function g at x = rows as a share of those that there are, so that g(1) is of the order of 1."""
     if form == "power":
         fall: Floats = x**-shape
     elif form == "arctan":

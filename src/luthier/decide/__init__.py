@@ -3,7 +3,7 @@
 from luthier.decide._bench import Bench, Progress, silent
 from luthier.decide._choose import answers_to_choose
 from luthier.decide._cost import own_machine_price
-from luthier.decide._curve import CurveMethod, CurveWork, curve_work, measure_curve
+from luthier.decide._curve import CurveMethod, CurveWork, forecast_curve, measure_curve
 from luthier.decide._evidence import (
     Comparison,
     Cost,
@@ -49,9 +49,9 @@ __all__ = [
     "Warrant",
     "answers_to_choose",
     "climb",
-    "curve_work",
     "decide",
     "draw_demonstrations",
+    "forecast_curve",
     "forecast_training",
     "measure_curve",
     "own_machine_price",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -12,37 +14,77 @@ from luthier.data import Example, content_hash
 from luthier.decide._bench import Bench
 from luthier.decide._rungs import plain_system
 from luthier.decide._system import Lookup, System
-from luthier.evaluate import answer_key, measure_together
+from luthier.decide._tuning import forecast_training, steps_of, train_untouched
+from luthier.evaluate import answer_key, measure, measure_together
+from luthier.models import price_of
 from luthier.retrieve import IndexItem, build_index
 
 CurveMethod = Literal["few-shot", "lora"]
 
 SHOWN = 4  # demonstrations
+TIMED = 8  # answers
 POINT = "curve-point"
 
 
 @dataclass(frozen=True)
 class CurveWork:
-    """What is left to measure of a learning curve: `subsets` in all, `missing` of them, `answers` not known yet."""
+    """What is left to measure of a learning curve.
+
+    `points` in all, `missing` of them, which take `answers` that are not known yet; `seconds` is None where the base
+    cannot be timed here, `usd` where it has no price.
+    """
 
     method: CurveMethod
-    subsets: tuple[Subset, ...]
-    missing: tuple[Subset, ...]
+    points: int
+    missing: int
     answers: int
+    seconds: float | None
+    usd: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
 
 
-def curve_work(bench: Bench, method: CurveMethod, *, shown: int = SHOWN) -> CurveWork:
-    """What a curve takes: points that were measured before, and answers that are known, are not asked for again."""
+def forecast_curve(bench: Bench, method: CurveMethod, *, shown: int = SHOWN) -> CurveWork:
+    """What a curve takes: points that were measured before, and answers that are known, are not asked for again.
+
+    A few answers are given, and kept, to time them; training is timed as `plan` does it.
+    """
     subsets = subsets_for(bench, method)
-    missing = tuple(s for s in subsets if _known(bench, method, s, shown) is None)
+    missing = [s for s in subsets if _known(bench, method, s, shown) is None]
+    count = len(subsets), len(missing)
+    if not missing:
+        return CurveWork(method, *count, 0, 0.0, None)
     if method == "lora":
-        return CurveWork(method, subsets, missing, len(missing) * len(bench.development))
-    keys = {
-        answer_key(bench.base, system.request(case.messages))
-        for system in (nearest_system(bench, subset, shown) for subset in missing)
-        for case in bench.development
+        return CurveWork(method, *count, len(missing) * len(bench.development), _training_seconds(bench, missing), None)
+    systems = [nearest_system(bench, subset, shown) for subset in missing]
+    requests = {
+        answer_key(bench.base, r): r for s in systems for r in (s.request(c.messages) for c in bench.development)
     }
-    return CurveWork(method, subsets, missing, len(keys) - len(bench.store.get_answers(list(keys))))
+    some = bench.development[:TIMED]
+    before = len(bench.store.get_answers(list(requests)))
+    began = time.monotonic()
+    records = measure(systems[0], some, bench.scorer, bench.store)
+    took = time.monotonic() - began
+    left = len(requests) - len(bench.store.get_answers(list(requests)))
+    asked = len(requests) - before - left
+    each = took / asked if asked else sum(record.seconds for record in records) / len(records)
+    price = price_of(bench.base.name, bench.task.prices)
+    tokens = [sum(getattr(r, name) for r in records) / len(records) for name in ("prompt_tokens", "completion_tokens")]
+    usd = None if price is None else left * (tokens[0] * price.input + tokens[1] * price.output) / 1e6
+    return CurveWork(method, *count, left, left * each, usd)
+
+
+def _training_seconds(bench: Bench, missing: Sequence[Subset]) -> float | None:
+    """Training on all rows, timed with a few steps, in proportion to the steps that each subset takes."""
+    everything = Subset(len(bench.split.train), 0, tuple(range(len(bench.split.train))))
+    whole = _bench_of(bench, everything)
+    seconds = forecast_training(whole, "qlora" if whole.task.train.method == "qlora" else "lora").seconds
+    if seconds is None:
+        return None
+    steps = {subset.size: steps_of(_bench_of(bench, subset)) for subset in missing}
+    return sum(seconds * steps[subset.size] / steps_of(whole) for subset in missing)
 
 
 def subsets_for(bench: Bench, method: CurveMethod) -> tuple[Subset, ...]:
@@ -98,7 +140,23 @@ def _answered(bench: Bench, subsets: Sequence[Subset], shown: int) -> Iterator[t
 
 
 def _trained(bench: Bench, subsets: Sequence[Subset]) -> Iterator[tuple[Subset, list[float]]]:
-    raise NotImplementedError
+    """An adapter for each; only the one that `tune` would make from all rows stays."""
+    for subset in subsets:
+        part = _bench_of(bench, subset)
+        system, result = train_untouched(part)
+        records = measure(system, part.development, part.scorer, part.store)
+        yield subset, [record.score for record in records]
+        if subset.size < len(bench.split.train) or subset.repeat > 0:
+            shutil.rmtree(result.folder)
+
+
+def _bench_of(bench: Bench, subset: Subset) -> Bench:
+    """The bench with the subset as its training rows; every repeat trains with a seed of its own."""
+    settings = bench.task.train
+    method = "qlora" if settings.method == "qlora" else "lora"
+    train = settings.model_copy(update={"method": method, "seed": settings.seed + subset.repeat, "track": None})
+    task = bench.task.model_copy(update={"train": train, "max_answer_tokens": bench.max_tokens})
+    return replace(bench, task=task, split=replace(bench.split, train=tuple(_rows(bench, subset))))
 
 
 def _rows(bench: Bench, subset: Subset) -> list[Example]:
