@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luthier.api import Project
-from luthier.audit import Subset
+from luthier.audit import Point, Subset, fit_curve
 from luthier.data import Example, groups_of, read_examples, split_examples
 from luthier.decide import Bench, measure_curve
 from luthier.decide._curve import SHOWN, nearest_system
@@ -84,6 +84,30 @@ def measure_seed(bed: Bed, seed: int, shown: int, file: Path) -> None:
     print(f"{bed.name} seed {seed}: {means} -> {score:.3f}, {found['seconds']:.0f} s", flush=True)
 
 
+def report(out: Path) -> int:
+    """How often the score with all rows lies in the band that was foretold from 40 % of them."""
+    held: dict[tuple[str, int], list[bool]] = {}
+    print("| set | seed | score, 40 % of the rows | expected, 100 % | 80 % band | measured, 100 % | in the band |")
+    print("|---|--:|--:|--:|--:|--:|---|")
+    for file in sorted(out.glob("*.json"), key=lambda file: (file.stem.rpartition("-")[0], len(file.stem), file.stem)):
+        found = json.loads(file.read_text("utf-8"))
+        points = [Point(size, repeat, tuple(scores)) for size, repeat, scores in found["points"]]
+        known = max(point.size for point in points)
+        [at] = [e for e in fit_curve(points).expected if e.size == round(known * 2.5)]
+        truth = sum(found["truth"]) / len(found["truth"])
+        inside = at.low - 1e-9 <= truth <= at.high + 1e-9
+        held.setdefault((found["set"], found["shown"]), []).append(inside)
+        now = next(point.mean for point in points if point.size == known)
+        band = f"{at.low:.3f} – {at.high:.3f}"
+        print(
+            f"| {found['set']} | {found['seed']} | {now:.3f} | {at.score:.3f} | {band} | {truth:.3f} "
+            f"| {'yes' if inside else 'no'} |"
+        )
+    for (name, shown), seeds in held.items():
+        print(f"{name}, {shown} nearest: in the band in {sum(seeds)} of {len(seeds)} seeds")
+    return 0 if held and all(sum(seeds) >= 0.8 * len(seeds) for seeds in held.values()) else 1
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("measure", "report"))
@@ -102,7 +126,8 @@ def main(arguments: Sequence[str]) -> int:
                 file = given.out / f"{bed.name}-{given.shown}-{seed}.json"
                 if not file.is_file():
                     measure_seed(bed, seed, given.shown, file)
-    return 0
+        return 0
+    return report(given.out)
 
 
 if __name__ == "__main__":

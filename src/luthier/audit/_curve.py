@@ -27,7 +27,8 @@ WORTH = 0.01  # of the score: a smaller gain from twice the rows is none
 SURE = 0.8
 LEAST_SIZES = 4
 PLAUSIBLE = 0.1  # weight of a form
-PRIOR_DEGREES = 2.0  # weight of the binomial noise against what the repeats show
+PRIOR_DEGREES = 4.0  # weight of what single cases vary by against what their means do
+LEAST_SPREAD = 0.02  # repeats that agree by chance do not make it certain
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,19 @@ def _degrees(groups: Sequence[Sequence[Point]]) -> float:
 
 
 def _spread(groups: Sequence[Sequence[Point]], means: Floats, cases: int) -> float:
-    """Variance between repeats, as a share of that of independent right and wrong answers; near 1 without repeats."""
-    total = PRIOR_DEGREES
-    for group, mean in zip(groups, means, strict=True):
-        error = float(_smoothed(np.array(1 - mean), np.array(cases * len(group))))
-        squares = sum((point.mean - mean) ** 2 for point in group)
-        total += squares / (error * (1 - error) / cases)
-    return total / _degrees(groups)
+    """Variance of a mean score between repeats, as a share of that of independent right and wrong answers.
+
+    What single cases vary by between repeats is known well, and begins the estimate; what the means vary by holds what
+    all cases have in common besides. Without repeats it is the share 1.
+    """
+    units = [float(error * (1 - error)) for error in _smoothed(1 - means, cases * np.array([len(g) for g in groups]))]
+    repeated = [(np.array([p.scores for p in group]), unit) for group, unit in zip(groups, units, strict=True)]
+    repeated = [(scores, unit) for scores, unit in repeated if len(scores) > 1]
+    if not repeated:
+        return 1.0
+    alone = float(np.mean([scores.var(axis=0, ddof=1).mean() / unit for scores, unit in repeated]))
+    squares = sum(scores.mean(axis=1).var() * len(scores) * cases / unit for scores, unit in repeated)
+    return max(LEAST_SPREAD, (PRIOR_DEGREES * alone + float(squares)) / _degrees(groups))
 
 
 def _reaching(drawn: _Drawn, at: Sequence[int], bar: float) -> tuple[float, tuple[int, int] | None]:
