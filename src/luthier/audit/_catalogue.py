@@ -44,4 +44,13 @@ _QUALITY = {
     "output-length": "long rows cost memory and are cut first; stray rows teach another task",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY
+_COVERAGE = {
+    "unusable-traffic": "these inputs are left out when traffic and examples are compared",
+    "few-traffic": "it stays unknown whether the examples cover what is asked in earnest",
+    "uncovered-traffic": "inputs of these kinds are answered without having been learned or measured",
+    "over-represented": "training and measuring weigh these kinds more than the traffic does",
+    "traffic-differs": "scores on the examples tell little about the traffic",
+    "test-differs": "scores on the test cases tell little about what else is asked",
+}
+
+EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _COVERAGE

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from luthier.audit._coverage import check_coverage
 from luthier.audit._finding import Dataset, Finding
 from luthier.audit._run import Progress, worst_first
 from luthier.data import content_hash
@@ -69,7 +70,7 @@ class Instruments:
         return build_index(items, folder, embedder=self.embedder)
 
 
-DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = ()
+DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (("coverage", check_coverage),)
 
 
 def audit_deeply(data: Dataset, instruments: Instruments) -> list[Finding]:

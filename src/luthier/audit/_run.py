@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from luthier.audit._coverage import check_traffic
 from luthier.audit._finding import ORDER, Dataset, Finding
 from luthier.audit._form import check_form
 from luthier.audit._leakage import check_leakage
@@ -17,6 +18,7 @@ CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("leakage", check_leakage),
     ("repeats", check_repeats),
     ("quality", check_quality),
+    ("traffic", check_traffic),
 )
 
 
