@@ -10,8 +10,8 @@ from pathlib import Path
 
 from luthier.api._checking import look_through
 from luthier.audit import Dataset, Finding
-from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, split_examples
-from luthier.errors import Problem, SplitError
+from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, scan_inputs, split_examples
+from luthier.errors import DataError, Problem, SplitError
 from luthier.spec import LabelScore, Task
 from luthier.store import Store
 
@@ -67,13 +67,28 @@ def scan_data(task: Task, store: Store) -> Dataset:
     examples, problems = _scan(task, task.examples)
     test, more = (None, []) if task.test_examples is None else _scan(task, task.test_examples)
     problems += more
+    whole = replace(_scan_traffic(task, examples), tests=test or (), problems=problems)
     try:
         split, settings = _split(task, store, examples, test)
     except SplitError as error:
-        return Dataset(task, examples, None, test or (), problems, undivided=error)
+        return replace(whole, undivided=error)
     if not problems:
         _freeze(split, settings, store)
-    return Dataset(task, examples, split, test or (), problems)
+    return replace(whole, split=split)
+
+
+def _scan_traffic(task: Task, examples: Sequence[Example]) -> Dataset:
+    """The examples with the inputs of the traffic file; what is wrong with that file spoils nothing else."""
+    if task.traffic is None:
+        return Dataset(task, examples)
+    try:
+        reading = scan_inputs(task.traffic)
+    except DataError as error:
+        reason = "; ".join([error.what, *(str(problem) for problem in error.problems)])
+        return Dataset(task, examples, traffic_problems=[Problem(reason, _short_name(task, str(task.traffic)))])
+    sources = [Source(_short_name(task, source.file), source.line) for source in reading.sources]
+    problems = [replace(p, file=_short_name(task, str(p.file))) for p in reading.problems]
+    return Dataset(task, examples, traffic=reading.inputs, traffic_sources=sources, traffic_problems=problems)
 
 
 def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence[Example] | None) -> tuple[Split, str]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from luthier.api._planning import Plan
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
-    from luthier.audit import Fixed
-    from luthier.decide import Bench, Verdict
+    from luthier.audit import Fixed, LearningCurve
+    from luthier.decide import Bench, CurveMethod, CurveWork, Verdict
     from luthier.release import GateReport, Release
     from luthier.store import Store
     from luthier.upkeep import WatchReport
@@ -96,6 +96,24 @@ class Project:
 
         with self.store.lock() if deep else nullcontext():
             return check(self.task, self.store, self.progress, deep=deep, show=show)
+
+    def curve(
+        self, method: CurveMethod = "few-shot", *, told: Callable[[CurveWork], None] = lambda _: None
+    ) -> LearningCurve:
+        """How the score grows with the number of training rows, and what more of them would bring.
+
+        Args:
+            method: `few-shot` looks up the nearest demonstrations, which is cheap; `lora` trains at every point.
+            told: called with what it takes before it is spent.
+
+        Raises:
+            EvidenceError: too few training rows.
+            ModelError, TrainingError: `lora`, and the base cannot be trained.
+        """
+        from luthier.api._curves import learn_curve
+
+        with self.store.lock():
+            return learn_curve(self._bench(), method, told)
 
     def fix(self, *, mask: bool = False) -> Fixed:
         """Write a corrected copy of the examples beside the original, with a log of every change.

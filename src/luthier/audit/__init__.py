@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from luthier.audit._catalogue import EFFECTS
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, sample
 from luthier.audit._fix import Fixed, write_fixed
+from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
 
 if TYPE_CHECKING:
+    from luthier.audit._curve import LearningCurve, fit_curve
     from luthier.audit._deep import Instruments, audit_deeply
     from luthier.audit._taught import ShownRow, check_taught, show_rows
 
@@ -20,29 +22,36 @@ __all__ = [
     "Finding",
     "Fixed",
     "Instruments",
+    "LearningCurve",
+    "Point",
     "Sample",
     "Severity",
     "ShownRow",
+    "Subset",
     "audit",
     "audit_deeply",
     "check_taught",
     "finding",
+    "fit_curve",
+    "nested_subsets",
     "sample",
     "show_rows",
     "worst_first",
     "write_fixed",
 ]
 
-_MODELS = {
+_LATE = {
     "Instruments": "_deep",
+    "LearningCurve": "_curve",
     "ShownRow": "_taught",
     "audit_deeply": "_deep",
     "check_taught": "_taught",
+    "fit_curve": "_curve",
     "show_rows": "_taught",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODELS:
-        return getattr(import_module(f"luthier.audit.{_MODELS[name]}"), name)
+    if name in _LATE:
+        return getattr(import_module(f"luthier.audit.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

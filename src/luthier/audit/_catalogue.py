@@ -78,4 +78,13 @@ _KNOWLEDGE = {
     "facts-not-asked": "what the base knows is not told apart from what it does not",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE
+_COVERAGE = {
+    "unusable-traffic": "these inputs are left out when traffic and examples are compared",
+    "few-traffic": "it stays unknown whether the examples cover what is asked in earnest",
+    "uncovered-traffic": "inputs of these kinds are answered without having been learned or measured",
+    "over-represented": "training and measuring weigh these kinds more than the traffic does",
+    "traffic-differs": "scores on the examples tell little about the traffic",
+    "test-differs": "scores on the test cases tell little about what else is asked",
+}
+
+EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE | _COVERAGE

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.audit._coverage import check_coverage
 from luthier.audit._finding import Dataset, Finding
 from luthier.audit._knowledge_deep import check_with_base
 from luthier.audit._meaning import check_meaning
@@ -90,6 +91,7 @@ class Instruments:
 DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...] = (
     ("meaning", check_meaning),
     ("knowledge", check_with_base),
+    ("coverage", check_coverage),
 )
 
 

@@ -98,7 +98,8 @@ class Dataset:
 
     `examples` are the usable rows of `task.examples`, `tests` those of `task.test_examples`, `problems` the rows of
     both that cannot be used; `split` is None where the rows could not be divided, and `undivided` says why.
-    `traffic` are inputs without answers.
+    `traffic` are inputs without answers, `traffic_sources` where they stand, `traffic_problems` the rows of that file
+    that cannot be used.
     """
 
     task: Task
@@ -107,6 +108,8 @@ class Dataset:
     tests: Sequence[Example] = ()
     problems: Sequence[Problem] = ()
     traffic: Sequence[tuple[Message, ...]] = ()
+    traffic_sources: Sequence[Source] = ()
+    traffic_problems: Sequence[Problem] = ()
     undivided: SplitError | None = None
 
     @cached_property

@@ -67,7 +67,7 @@ def _across(data: Dataset, rows: Sequence[Example], pairs: Sequence[Pair]) -> It
 
 
 def _samples(rows: Sequence[Example], pairs: Sequence[Pair]) -> list[Sample]:
-    best = sorted({(-round(c, 3), *sorted((i, j))) for i, j, c in pairs})[:SHOWN]
+    best = sorted({(-round(c, 3), min(i, j), max(i, j)) for i, j, c in pairs})[:SHOWN]
     return [
         sample(rows[i], f"{rows[i].input_text} ↔ {rows[j].input_text}", f"cosine {-c:.2f} with {rows[j].source}")
         for c, i, j in best

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from luthier.audit._answers import check_answers
 from luthier.audit._battery import check_battery
+from luthier.audit._coverage import check_traffic
 from luthier.audit._finding import ORDER, Dataset, Finding
 from luthier.audit._form import check_form
 from luthier.audit._knowledge import check_knowledge
@@ -29,6 +30,7 @@ CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("quality", check_quality),
     ("personal data", check_personal),
     ("knowledge", check_knowledge),
+    ("traffic", check_traffic),
 )
 
 

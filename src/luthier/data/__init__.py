@@ -13,7 +13,7 @@ from luthier.data._examples import (
     with_instructions,
 )
 from luthier.data._json import BadValue, parse_json
-from luthier.data._read import Reading, read_examples, read_inputs, scan_examples
+from luthier.data._read import InputReading, Reading, read_examples, read_inputs, scan_examples, scan_inputs
 from luthier.data._split import families_of, groups_of, leaks, split_as_dict, split_examples, split_from_dict
 from luthier.data._words import normalise, words
 
@@ -21,6 +21,7 @@ __all__ = [
     "BadValue",
     "Document",
     "Example",
+    "InputReading",
     "Message",
     "Reading",
     "Role",
@@ -37,6 +38,7 @@ __all__ = [
     "read_examples",
     "read_inputs",
     "scan_examples",
+    "scan_inputs",
     "split_as_dict",
     "split_examples",
     "split_from_dict",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from luthier.data._examples import Example, Message
+from luthier.data._examples import Example, Message, Source
 from luthier.data._files import read_rows
 from luthier.data._forms import Form, RowError, example_of, form_of, input_of
 from luthier.data._rows import Row, Rows
@@ -26,6 +26,15 @@ class Reading:
     """What a file holds: the usable examples, and one problem for each row that cannot be used."""
 
     examples: tuple[Example, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class InputReading:
+    """What a file of inputs holds: the usable ones with their places, and one problem for each row that is not."""
+
+    inputs: tuple[tuple[Message, ...], ...]
+    sources: tuple[Source, ...]
     problems: tuple[Problem, ...]
 
 
@@ -78,10 +87,20 @@ def read_inputs(path: Path) -> list[tuple[Message, ...]]:
     Raises:
         DataError: rows cannot be used; `problems` holds the first 20 with file and line, the message their number.
     """
-    inputs, problems = _each(path, _rows(path), False, input_of)
-    if problems:
-        raise _refusal(path, problems, len(inputs), "correct or remove these rows")
-    return inputs
+    reading = scan_inputs(path)
+    if reading.problems:
+        raise _refusal(path, reading.problems, len(reading.inputs), "correct or remove these rows")
+    return list(reading.inputs)
+
+
+def scan_inputs(path: Path) -> InputReading:
+    """As `read_inputs`, but rows that cannot be used are given back beside the others.
+
+    Raises:
+        DataError: the file as a whole cannot be used.
+    """
+    found, problems = _each(path, _rows(path), False, lambda row, form: (input_of(row, form), row.source))
+    return InputReading(tuple(i for i, _ in found), tuple(source for _, source in found), tuple(problems))
 
 
 def _rows(path: Path) -> Rows:

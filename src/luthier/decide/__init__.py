@@ -3,6 +3,7 @@
 from luthier.decide._bench import Bench, Progress, silent
 from luthier.decide._choose import answers_to_choose
 from luthier.decide._cost import own_machine_price
+from luthier.decide._curve import CurveMethod, CurveWork, forecast_curve, measure_curve
 from luthier.decide._evidence import (
     Comparison,
     Cost,
@@ -30,6 +31,8 @@ __all__ = [
     "Climbed",
     "Comparison",
     "Cost",
+    "CurveMethod",
+    "CurveWork",
     "Evidence",
     "Lookup",
     "Method",
@@ -48,7 +51,9 @@ __all__ = [
     "climb",
     "decide",
     "draw_demonstrations",
+    "forecast_curve",
     "forecast_training",
+    "measure_curve",
     "own_machine_price",
     "plain_system",
     "planned_rungs",

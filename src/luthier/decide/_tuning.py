@@ -63,6 +63,27 @@ def train_along(bench: Bench, *, shard: bool = False) -> None:
     _train(bench, None, shard)
 
 
+def train_untouched(bench: Bench) -> tuple[System, TrainResult]:
+    """Train closed-book in this process; the system has the adapter as it was trained.
+
+    Raises:
+        ModelError: the base is not a local model.
+        TrainingError: training cannot start or had to stop.
+    """
+    untrained, result = _train(bench, None, False)
+    return _scaled(bench, untrained, result, 1.0), result
+
+
+def steps_of(bench: Bench) -> int:
+    """Optimizer steps that closed-book training takes at most.
+
+    Raises:
+        ModelError: the base is not a local model.
+    """
+    rows = training_rows(bench, _untrained(bench, None))
+    return recipe_for(bench, rows).steps(len(rows))
+
+
 def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, TrainResult]:
     base = local_base(bench)
     untrained = _untrained(bench, reader)
@@ -294,15 +315,11 @@ def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepa
 
     Source: weight interpolation (Wortsman et al. 2022; Lin et al. 2024).
     """
-    base = local_base(bench)
-    adapter = hash_folder(result.folder)
     table: list[dict[str, Any]] = []
     systems = []
     scales = SCALES if result.recipe.scalable else SCALES[:1]
     for scale in scales:
-        setup = replace(untrained.setup, adapter=adapter, scale=scale)
-        model = base.with_tuning(result.folder, scale)
-        system = replace(untrained, setup=setup, model=model, adapter_folder=result.folder)
+        system = _scaled(bench, untrained, result, scale)
         records = measure(system, bench.development, bench.scorer, bench.store)
         score = sum(r.score for r in records) / len(records)
         bench.progress("choosing the adapter's scale", len(table) + 1, len(scales), f"{scale}: {score:.3f}")
@@ -312,3 +329,9 @@ def _choose_scale(bench: Bench, untrained: System, result: TrainResult) -> Prepa
     kept = max(i for i, row in enumerate(table) if row["score"] >= best - SCALE_TOLERANCE)
     choices = {"chosen": table[kept]["candidate"], "development": table, "training": result.as_dict()}
     return Prepared(systems[kept], choices)
+
+
+def _scaled(bench: Bench, untrained: System, result: TrainResult, scale: float) -> System:
+    setup = replace(untrained.setup, adapter=hash_folder(result.folder), scale=scale)
+    model = local_base(bench).with_tuning(result.folder, scale)
+    return replace(untrained, setup=setup, model=model, adapter_folder=result.folder)

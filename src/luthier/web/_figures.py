@@ -111,6 +111,34 @@ def training_curve(training: Mapping[str, Any]) -> Markup:
     return _svg(figure, "Training: loss and development score")
 
 
+def learning_curve(curve: Mapping[str, Any]) -> Markup:
+    """Measured scores against the number of training rows, and the forecast with its 80 % band.
+
+    `curve` is what the store keeps as a document of the kind `curve`.
+    """
+    figure, axes = _axes(7.6, 3.2)
+    blue = "#2457a6"
+    for point in curve["measured"]:
+        axes.plot([point["size"]] * 2, [point["low"], point["high"]], color=blue, linewidth=1.2, alpha=0.5)
+    sizes = [point["size"] for point in curve["measured"]]
+    axes.plot(sizes, [point["score"] for point in curve["measured"]], "o-", color=blue, markersize=5, linewidth=1.2)
+    ahead = [curve["now"], *curve["expected"]]
+    at = [place["size"] for place in ahead]
+    axes.fill_between(at, [p["low"] for p in ahead], [p["high"] for p in ahead], color=blue, alpha=0.15, linewidth=0)
+    axes.plot(at, [place["score"] for place in ahead], color=blue, linewidth=1.2, linestyle=(0, (4, 3)))
+    if curve["bar"] is not None:
+        axes.axhline(curve["bar"], color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.annotate(f"bar {curve['bar']:g}", (sizes[0], curve["bar"]), va="bottom", fontsize=9, color=INK)
+    axes.set_xscale("log")
+    ticks = [*sizes, *(size for size in at if size in (2 * sizes[-1], 4 * sizes[-1]))]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("training rows")
+    axes.set_ylabel(f"mean score of {curve['cases']} development cases")
+    return _svg(figure, "Learning curve: score against the number of training rows, with a forecast")
+
+
 def capability(families: Sequence[Mapping[str, Any]]) -> Markup:
     """Accuracy of every family of general tasks before and after."""
     shown = [f for f in families if f["kind"] == "accuracy" and f["before"] is not None]
