@@ -54,7 +54,8 @@ def found(
 
 def test_clean_rows_have_no_findings(tmp_path: Path) -> None:
     rows = different(60)
-    assert found(task(tmp_path), rows, split_examples(rows, task(tmp_path).split)) == {}
+    findings = found(task(tmp_path), rows, split_examples(rows, task(tmp_path).split))
+    assert set(findings) == {"small-test"}  # nine cases show little
 
 
 def test_few_rows_block(tmp_path: Path) -> None:
