@@ -30,6 +30,7 @@ SCORES: dict[str, dict[str, Any]] = {
     "banking77": {"kind": "label"},
     "xquad": {"kind": "answer"},
     "tldr": {"kind": "chrf"},
+    "polite_pairs": {"kind": "chrf"},
 }
 ROWS = 1000
 
@@ -53,7 +54,8 @@ def read(name: str) -> list[Row]:
 def found(name: str, planted: Planted, folder: Path, deep: bool) -> set[int]:
     """Lines on which the audit has a finding of the codes."""
     folder.mkdir()
-    (folder / "examples.jsonl").write_text("\n".join(planted.lines) + "\n", encoding="utf-8")
+    examples = planted.task.get("examples", "examples.jsonl")
+    (folder / examples).write_bytes(("\n".join(planted.lines) + "\n").encode("utf-8", "surrogateescape"))
     for file, text in planted.files.items():
         (folder / file).write_text(text, encoding="utf-8")
     task = {"task": name, "goal": "as in the examples", "examples": "examples.jsonl", "base": "smollm2-135m"}

@@ -17,7 +17,8 @@ class Planted:
     numbers, counted from 1, that should be found, `codes` the codes of findings any of which counts as found. `files`
     are further files of the task by name, `task` further keys of its luthier.yaml; `where` is the file that the line
     numbers are of. `undamaged` are the lines without the damage, where they are not the rows of the set as they come,
-    and `task_before` are its keys where the damage is in the task.
+    and `task_before` are its keys where the damage is in the task. Lone surrogates are
+    written as the bytes that they stand for.
     """
 
     lines: Sequence[str]

@@ -16,12 +16,14 @@ from typing import Any, ClassVar
 class Problem:
     """One thing that is wrong at one place.
 
-    `line` counts from 1; None where a file has no lines or the place is unknown.
+    `line` counts from 1; None where a file has no lines or the place is unknown. `code` is the stable kind of what is
+    wrong with a row of data (docs/findings.md); empty elsewhere.
     """
 
     what: str
     file: Path | str | None = None
     line: int | None = None
+    code: str = ""
 
     def __str__(self) -> str:
         if self.file is None:

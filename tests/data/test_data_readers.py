@@ -380,7 +380,7 @@ def test_bytes_that_are_not_utf8_are_named_by_line(tmp_path: Path) -> None:
         (b'[{"prompt": "p", "completion": "c"}] x', "is not JSON"),
         (b'{"prompt": ["a", "b"], "completion": ["c", "d"]}', "is written by columns: `prompt` and `completion`"),
         (b"prompt,completion\ra,b\rc,d\r", "CR only"),
-        (b"\xff\xe0\xe1\n\xe9\n", "has 2 lines that cannot be read as text"),
+        (b"\xff\xe0\xe1\n\xe9\n", "has no line that can be read as text"),
         (b"{\n" + b'"a":{' * 100_000, "nested too deeply"),
         (b"just some words\nand more\n", "has a form"),
         (b'{"prompts": "p", "answer": "a"}', "has a form"),

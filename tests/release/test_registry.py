@@ -35,6 +35,7 @@ def test_a_release_holds_everything_and_verifies(shop):
         "verdict.json",
         "gate.json",
         "cases.jsonl",
+        "croissant.json",
         "lock.json",
         "README.md",
     }

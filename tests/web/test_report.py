@@ -97,3 +97,13 @@ def test_a_folder_without_a_decision_says_what_comes_next(state):
     page = render_report(dataclasses.replace(state, decision=None))
     assert "No verdict yet" in page
     assert "luthier decide" in page
+
+
+def test_samples_of_findings_are_escaped(state):
+    samples = [{"row": f"{HOSTILE}:1", "text": HOSTILE, "remark": HOSTILE}]
+    finding = {"code": "mojibake", "severity": "harms", "count": 1, "rows": [f"{HOSTILE}:1"], "samples": samples}
+    finding |= {"reason": f"the first: {HOSTILE}", "fix": HOSTILE, "effect": HOSTILE}
+    sides = {"train": 1, "development": 1, "test": 1}
+    check = {"rows": 3, "split": sides, "deep": False, "unseen": "", "findings": [finding]}
+    page = render_report(dataclasses.replace(state, check=check))
+    assert HOSTILE not in page and page.count("&lt;script&gt;") > render_report(state).count("&lt;script&gt;") + 4

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+_MISSING = "the row is missing from what is trained and measured"
+
 _FORM = {
-    "unusable-row": "the row is missing from what is trained and measured",
+    "unusable-row": _MISSING,
+    "bad-json": _MISSING,
+    "bad-encoding": _MISSING,
+    "long-line": _MISSING,
+    "wrong-role": _MISSING,
+    "turn-order": _MISSING,
+    "mixed-forms": _MISSING,
+    "tool-use": _MISSING,
+    "wrong-keys": _MISSING,
+    "wrong-value": _MISSING,
+    "table-cells": _MISSING,
+    "table-quotes": "the row is missing, and what a stray quote took in would have become one answer",
+    "preference-prompt": _MISSING,
+    "no-time": _MISSING,
+    "no-group": "rows of one group could stand on both sides of the split, so scores would be too good",
     "not-divisible": "nothing can be measured: there are no held-out cases",
     "few-rows": "no verdict can be given on so few held-out cases",
     "empty": "the model learns to answer nothing",
@@ -87,4 +103,22 @@ _COVERAGE = {
     "test-differs": "scores on the test cases tell little about what else is asked",
 }
 
-EFFECTS: Mapping[str, str] = _FORM | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE | _COVERAGE
+_TEXT = {
+    "mojibake": "the model learns to write the damage, and does not know the input as users type it",
+    "lost-character": "the model learns to write the sign for a lost character",
+    "hidden-character": "words get other tokens than users type, and answers break what reads them",
+    "escaped-text": "the model learns to write backslashes instead of line breaks and letters",
+    "html-entity": "the model learns to write entities now and then",
+    "html-tag": "the model learns to write tags now and then",
+    "template-leftover": "the template stands twice in training and once in service; its marks come back in answers",
+    "tool-text": "the model learns to call tools that nobody answers",
+    "output-space": "the first or last token differs from row to row, and answers are off by a space",
+    "repeated-turn": "chat templates refuse such rows or join the turns; the model learns to repeat itself",
+    "licences": "a model may not be used, or not be passed on, as the strictest licence of its rows says",
+    "origin": "none: it is told so that it can be judged",
+    "swapped-preference": "the pair teaches the opposite of the others",
+}
+
+EFFECTS: Mapping[str, str] = (
+    _FORM | _TEXT | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE | _COVERAGE
+)

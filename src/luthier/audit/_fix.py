@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from luthier.audit._form import wrong_output
+from luthier.audit._mend import mender
 from luthier.audit._personal_mask import mask_rows
 from luthier.audit._personal_veil import veiled
+from luthier.audit._text import texts
 from luthier.data import Example, scan_examples
 from luthier.errors import DataError
 from luthier.spec import JsonScore, LabelScore, Task
@@ -41,8 +43,9 @@ def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
     """Write `<name>.fixed.jsonl` (chat messages) beside `task.examples`, and `<name>.fixed.log.jsonl` of every change.
 
     Left out: rows that cannot be read, copies of other rows, outputs that the scorer would reject and that cannot be
-    repaired, preference pairs without a difference. Repaired: JSON in a code fence, labels in another case. Conflicting
-    outputs stay, because which one is right is not for a program to say. The original is never touched.
+    repaired, preference pairs without a difference. Repaired: wrong decoding, hidden characters, HTML entities, white
+    space around outputs, JSON in a code fence, labels in another case. Conflicting outputs stay, because which one is
+    right is not for a program to say. Every other key of a row stays. The original is never touched.
 
     Personal data and secrets stay unless `mask`: an address in a row may be what the task is about. With it, those
     that are known by their form become placeholders, the same value the same one in inputs and outputs, so that a row
@@ -52,7 +55,9 @@ def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
         DataError: the file as a whole cannot be read, or nothing would be left.
         StoreError, DiskFullError: the copy cannot be written.
     """
-    reading = scan_examples(task.examples, group=task.split.group, time=task.split.time)
+    reading = scan_examples(task.examples, group=task.split.group, time=task.split.time, keep_rest=True)
+    # nobody has looked for personal data in what else a row holds
+    rest = {} if mask else {e.source: more for e, more in zip(reading.examples, reading.rest, strict=True)}
     log: list[dict[str, Any]] = [
         {"action": "dropped", "file": str(p.file), "line": p.line, "reason": p.what} for p in reading.problems
     ]
@@ -65,16 +70,15 @@ def write_fixed(task: Task, *, mask: bool = False) -> Fixed:
         kept = mask_rows(kept, wrong_output(task), log)
     group = None
     if any(e.group is not None for e in kept):
-        group = task.split.group or "group"
+        group = task.split.group or _new_key("group", rest.values())
     file = task.examples.with_name(f"{task.examples.stem}.fixed.jsonl")
     log_file = task.examples.with_name(f"{task.examples.stem}.fixed.log.jsonl")
     log.sort(key=lambda entry: (entry["file"], entry["line"] or 0))
     write_text_atomic(log_file, _json_lines([_hidden(entry) for entry in log]))
-    write_text_atomic(file, _json_lines([_as_row(e, group, task.split.time) for e in kept]))
+    write_text_atomic(file, _json_lines([rest.get(e.source, {}) | _as_row(e, group, task.split.time) for e in kept]))
     did = Counter(entry["action"] for entry in log)
-    return Fixed(
-        file, log_file, len(kept), did["changed"], did["dropped"], group, masked=did["masked"], unmasked=did["left"]
-    )
+    changed = len({(entry["file"], entry["line"]) for entry in log if entry["action"] == "changed"})
+    return Fixed(file, log_file, len(kept), changed, did["dropped"], group, masked=did["masked"], unmasked=did["left"])
 
 
 def _hidden(entry: dict[str, Any]) -> dict[str, Any]:
@@ -82,19 +86,29 @@ def _hidden(entry: dict[str, Any]) -> dict[str, Any]:
     return {key: veiled(value) if key in ("reason", "before", "after") else value for key, value in entry.items()}
 
 
+def _new_key(name: str, rows: Iterable[dict[str, Any]]) -> str:
+    """The name, or one like it that no row has yet."""
+    taken = {key for row in rows for key in row}
+    while name in taken:
+        name = f"{name}_"
+    return name
+
+
 def _kept(task: Task, examples: Sequence[Example], log: list[dict[str, Any]]) -> list[Example]:
-    wrong, repair = wrong_output(task), _repair(task)
+    wrong, repair, mend = wrong_output(task), _repair(task), mender(examples)
     kept: dict[str, Example] = {}
     for example in examples:
-        row = example
         place = {"file": example.source.file, "line": example.source.line}
-        if why := wrong(example.output):
-            repaired = repair(example.output)
+        row, mended = mend(example)
+        if mended:
+            log += [{"action": "changed", **place, "reason": mended, **change} for change in _changes(example, row)]
+        if why := wrong(row.output):
+            repaired = repair(row.output)
             if repaired is None or wrong(repaired):
-                log.append({"action": "dropped", **place, "reason": why, "before": example.output})
+                log.append({"action": "dropped", **place, "reason": why, "before": row.output})
                 continue
-            row = replace(example, output=repaired)
-            log.append({"action": "changed", **place, "reason": why, "before": example.output, "after": repaired})
+            log.append({"action": "changed", **place, "reason": why, "before": row.output, "after": repaired})
+            row = replace(row, output=repaired)
         if row.rejected is not None and row.rejected.strip() == row.output.strip():
             log.append({"action": "dropped", **place, "reason": "chosen and rejected are the same"})
         elif row.id in kept:
@@ -102,6 +116,13 @@ def _kept(task: Task, examples: Sequence[Example], log: list[dict[str, Any]]) ->
         else:
             kept[row.id] = row
     return list(kept.values())
+
+
+def _changes(before: Example, after: Example) -> Iterable[dict[str, str]]:
+    """Each text that differs, before and after."""
+    for old, new in zip(texts(before), texts(after), strict=True):
+        if old != new:
+            yield {"before": old, "after": new}
 
 
 def _repair(task: Task) -> Callable[[str], str | None]:

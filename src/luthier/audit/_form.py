@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from luthier.audit._finding import Dataset, Finding, finding
+from luthier.audit._finding import EXCERPT, Dataset, Finding, Sample, finding, visible
 from luthier.audit._schema import output_check
 from luthier.data import Source
+from luthier.errors import Problem
 from luthier.spec import JsonScore, LabelScore, Task
 
 LEAST_ROWS = 20
+SHOWN = 5
+_COPY = "or write a copy without them: luthier check --fix"
+UNUSABLE_FIXES = {
+    "unusable-row": f"correct the rows, {_COPY}",
+    "bad-json": f"write each row as one JSON object on one line, {_COPY}",
+    "bad-encoding": f"save the file as UTF-8, for example iconv -f latin1 -t utf-8, {_COPY}",
+    "long-line": f"is the line one row? End each row with a line break, {_COPY}",
+    "wrong-role": f"rename the roles to system, user and assistant, {_COPY}",
+    "turn-order": f"begin with the system or the user, let the sides take turns, end with the assistant, {_COPY}",
+    "empty": f"write what is wanted, {_COPY}",
+    "mixed-forms": f"write all rows of a file in one form, {_COPY}",
+    "tool-use": f"leave rows with tools out, {_COPY}",
+    "wrong-keys": f"rename the keys, for example to `prompt` and `completion`, {_COPY}",
+    "wrong-value": f"write the values as text, {_COPY}",
+    "table-cells": f"put cells that hold the separator in quotes, {_COPY}",
+    "table-quotes": f"close each quote and double those inside a cell, {_COPY}",
+    "preference-prompt": f"let both answers of a pair follow the same conversation, {_COPY}",
+    "no-time": f"write when each row came about, or remove split.time from luthier.yaml, {_COPY}",
+    "no-group": f"name the group of every row, or remove split.group from luthier.yaml, {_COPY}",
+}
 
 
 def check_form(data: Dataset) -> Iterable[Finding]:
@@ -23,11 +44,16 @@ def check_form(data: Dataset) -> Iterable[Finding]:
 
 
 def _unusable(data: Dataset) -> Iterable[Finding]:
-    if data.problems:
-        rows = [Source(str(problem.file), problem.line or 0) for problem in data.problems]
-        reason = f"rows that cannot be used; the first: {data.problems[0].what}"
-        fix = "correct the rows, or write a copy without them: luthier check --fix"
-        yield finding("unusable-row", "blocks", rows, reason, fix)
+    """One finding for each kind of reason, the most frequent first."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in data.problems:
+        kinds.setdefault(problem.code or "unusable-row", []).append(problem)
+    for code, problems in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        rows = [Source(str(problem.file), problem.line or 0) for problem in problems]
+        reason = f"rows that cannot be used; the first: {problems[0].what}"
+        different = list({problem.what: problem for problem in reversed(problems)}.values())[::-1]
+        shown = [Sample(Source(str(p.file), p.line or 0), visible(p.what[:EXCERPT])) for p in different[:SHOWN]]
+        yield finding(code, "blocks", rows, reason, UNUSABLE_FIXES[code], samples=shown)
 
 
 def _not_divisible(data: Dataset) -> Iterable[Finding]:

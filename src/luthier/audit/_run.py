@@ -12,15 +12,21 @@ from luthier.audit._form import check_form
 from luthier.audit._knowledge import check_knowledge
 from luthier.audit._leakage import check_leakage
 from luthier.audit._personal import check_personal
+from luthier.audit._preference import check_preference
+from luthier.audit._provenance import check_provenance
 from luthier.audit._quality import check_quality
 from luthier.audit._repeats import check_repeats
 from luthier.audit._size import check_size
 from luthier.audit._templates import check_templates
+from luthier.audit._text import check_text
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, remark
 
 CHECKS: tuple[tuple[str, Callable[[Dataset], Iterable[Finding]]], ...] = (
     ("form", check_form),
+    ("text", check_text),
+    ("preference", check_preference),
+    ("provenance", check_provenance),
     ("leakage", check_leakage),
     ("answers", check_answers),
     ("repeats", check_repeats),

@@ -5,6 +5,7 @@ from luthier.data._examples import (
     Document,
     Example,
     Message,
+    Origin,
     Role,
     Source,
     Split,
@@ -13,7 +14,15 @@ from luthier.data._examples import (
     with_instructions,
 )
 from luthier.data._json import BadValue, parse_json
-from luthier.data._read import InputReading, Reading, read_examples, read_inputs, scan_examples, scan_inputs
+from luthier.data._read import (
+    InputReading,
+    Reading,
+    first_row,
+    read_examples,
+    read_inputs,
+    scan_examples,
+    scan_inputs,
+)
 from luthier.data._split import families_of, groups_of, leaks, split_as_dict, split_examples, split_from_dict
 from luthier.data._words import normalise, words
 
@@ -23,12 +32,14 @@ __all__ = [
     "Example",
     "InputReading",
     "Message",
+    "Origin",
     "Reading",
     "Role",
     "Source",
     "Split",
     "content_hash",
     "families_of",
+    "first_row",
     "groups_of",
     "leaks",
     "messages_from",

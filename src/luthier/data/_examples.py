@@ -37,6 +37,16 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a row comes from, as far as it says so: licence, source, date, and who wrote or labelled it."""
+
+    licence: str = ""
+    source: str = ""
+    date: str = ""
+    author: str = ""
+
+
+@dataclass(frozen=True)
 class Example:
     """An input with the wanted output.
 
@@ -44,6 +54,7 @@ class Example:
     wanted answer of the assistant. `group` names what must not be divided between train and test (a customer, a
     document, a template); None where the row stands for itself. `rejected` is the worse answer of a preference pair.
     `time` is when the row came about, where the task names the key that says so.
+    `origin` is what the row says of where it comes from; None where that is nothing.
     """
 
     messages: tuple[Message, ...]
@@ -52,6 +63,7 @@ class Example:
     rejected: str | None = None
     source: Source = field(default=Source("", 0), compare=False)
     time: dt.datetime | None = field(default=None, compare=False)
+    origin: Origin | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from os import SEEK_CUR
 from pathlib import Path
+from typing import BinaryIO, Literal
 
+from luthier.data._arrow import read_parquet
 from luthier.data._json import BadValue, parse_json, read_json_document
 from luthier.data._rows import Rows
-from luthier.data._tables import read_parquet, read_table
-from luthier.errors import DataError
+from luthier.data._tables import read_table
+from luthier.errors import DataError, Problem
 
 MAX_LINE = 32 * 1024 * 1024  # bytes of one row
+BLOCK = 1024 * 1024  # bytes that are read at a time of a line that is too long
+HEADS = 20  # lines that tell what a file is
 MAX_DOCUMENT = 1024**3  # bytes of a JSON document, which is held in memory whole
 _LINES_SUFFIXES = (".jsonl", ".ndjson")
 _TABLE_SUFFIXES = (".csv", ".tsv")
@@ -44,20 +49,17 @@ def _read_kind(path: Path, head: bytes) -> Rows:
         return read_parquet(path)
     _refuse_foreign(path, head)
     found = Rows()
-    first, more = _first_lines(path)
-    suffix = path.suffix.lower()
-    if _is_lines(first, more, suffix):
+    first, kind = _kind(path)
+    if kind == "lines":
         for number, text in _lines(path, found):
             _add_line(text, number, path, found)
         return found
-    if first[0] not in "{[" or (suffix in _TABLE_SUFFIXES and not _parses(first)):
-        if suffix in _LINES_SUFFIXES or suffix == ".json":
-            raise DataError(f"{path} is not JSON: it begins with {first[:20]!r}", fix="write one JSON object a line")
-        lines = [text for _, text in _lines(path, found)]
-        _refuse_broken(path, found)
-        return read_table(lines, path)
+    if kind == "unknown":
+        raise DataError(f"{path} is not JSON: it begins with {first[:20]!r}", fix="write one JSON object a line")
+    if kind == "table":
+        return read_table(_lines(path, found, keep=True), path, found)
     if path.stat().st_size > MAX_DOCUMENT:
-        why = f"a JSON document is held in memory whole, up to {MAX_DOCUMENT // 1024**2} MiB"
+        why = f"a JSON document is held in memory whole, up to {_size(MAX_DOCUMENT)}"
         raise DataError(f"{path} is too large for one JSON document", why=why, fix="write one row a line (JSON Lines)")
     text = "".join(text for _, text in _lines(path, found, limit=MAX_DOCUMENT))
     _refuse_broken(path, found)
@@ -78,26 +80,47 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
         raise DataError(f"{path} is UTF-16 or no text at all", fix="save it as UTF-8")
 
 
-def _first_lines(path: Path) -> tuple[str, bool]:
-    """The first line with something on it, and whether another one follows."""
-    first, found = "", Rows()
-    for _, text in _lines(path, found, limit=MAX_DOCUMENT):
-        if text.strip() and first:
-            return first, True
-        first = first or text.strip()
-    if not first:
-        _refuse_broken(path, found)
-        raise _empty(path)
-    return first, False
+def _kind(path: Path) -> tuple[str, Literal["lines", "document", "table", "unknown"]]:
+    """The first line with something on it, and what the file is by its first lines and its name."""
+    heads = _heads(path)
+    suffix = path.suffix.lower()
+    first, whole = heads[0]
+    parsed = [whole and _parses(text) for text, whole in heads]
+    named_lines, named_table = suffix in _LINES_SUFFIXES, suffix in _TABLE_SUFFIXES
+    if parsed[0] and (len(heads) > 1 or (named_lines and first[0] == "{")):
+        return first, "table" if named_table and first[0] not in "{[" else "lines"
+    if parsed[0]:
+        return first, "document"
+    if not named_table and 2 * sum(parsed) >= len(heads):
+        return first, "lines"  # a broken first line must not hide what the others are
+    if named_table or first[0] not in "{[":
+        return first, "unknown" if named_lines or suffix == ".json" else "table"
+    return first, "lines" if first[0] == "{" and (named_lines or (first[-1] == "}" and whole)) else "document"
 
 
-def _is_lines(first: str, more: bool, suffix: str) -> bool:
-    """Whether every line is a row, or the whole file is one JSON document (or a table)."""
-    if _parses(first):
-        return (more and suffix not in _TABLE_SUFFIXES) or (suffix in _LINES_SUFFIXES and first[0] == "{")
-    if suffix in _TABLE_SUFFIXES:
-        return False
-    return first[0] == "{" and (first[-1] == "}" or suffix in _LINES_SUFFIXES)
+def _heads(path: Path) -> list[tuple[str, bool]]:
+    """The first lines with something on them, and whether each is there whole.
+
+    Raises:
+        DataError: no line is text, or nothing stands on any.
+    """
+    heads: list[tuple[str, bool]] = []
+    broken = False
+    room = MAX_LINE
+    with path.open("rb") as file:
+        while len(heads) < HEADS and room > 0 and (raw := file.readline(MAX_LINE + 1)):
+            whole = len(raw) <= MAX_LINE
+            room -= len(raw)
+            try:
+                text = raw.decode("utf-8-sig", "strict" if whole else "replace").strip()
+            except UnicodeDecodeError:
+                broken = True
+                continue
+            if text.strip("\0"):
+                heads.append((text, whole))
+    if not heads:
+        raise _no_text(path) if broken else _empty(path)
+    return heads
 
 
 def _parses(text: str) -> bool:
@@ -110,27 +133,49 @@ def _parses(text: str) -> bool:
     return True
 
 
-def _lines(path: Path, found: Rows, limit: int = MAX_LINE) -> Iterator[tuple[int, str]]:
-    """(number, text with its line end) of every line that is UTF-8 text; the others become problems."""
+def _lines(path: Path, found: Rows, *, limit: int | None = None, keep: bool = False) -> Iterator[tuple[int, str]]:
+    """(number, text with its line end) of every line that is UTF-8 text; the others become problems.
+
+    With `keep`, lines that are not text are given too, with what is wrong as lone surrogates and NUL: where a row may
+    span lines, the one who reads rows has to say which row is broken.
+    """
+    limit = MAX_LINE if limit is None else limit
     with path.open("rb") as file:
         number = 0
         while raw := file.readline(limit + 1):
             number += 1
             if len(raw) > limit:
-                found.problem(path, number, f"a line of more than {limit // 1024**2} MiB")
-                while raw and not raw.endswith(b"\n"):
-                    raw = file.readline(limit)
+                found.problem(path, number, f"a line of more than {_size(limit)}", "long-line")
+                if not raw.endswith(b"\n"):
+                    _skip_line(file)
+                continue
+            encoding = "utf-8-sig" if number == 1 else "utf-8"
+            if keep:
+                yield number, raw.decode(encoding, "surrogateescape")
                 continue
             try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = raw.decode(encoding)
             except UnicodeDecodeError as error:
                 byte = f"byte 0x{raw[error.start]:02x} at position {error.start + 1}"
-                found.problem(path, number, f"not UTF-8: {byte}; save the file as UTF-8")
+                found.problem(path, number, f"not UTF-8: {byte}; save the file as UTF-8", "bad-encoding")
                 continue
             if "\0" in text:
-                found.problem(path, number, "holds a NUL byte; is the file damaged?")
+                found.problem(path, number, "holds a NUL byte; is the file damaged?", "bad-encoding")
             else:
                 yield number, text
+
+
+def _skip_line(file: BinaryIO) -> None:
+    """Go to the end of the line, a block at a time."""
+    while block := file.read(BLOCK):
+        end = block.find(b"\n")
+        if end >= 0:
+            file.seek(end + 1 - len(block), SEEK_CUR)
+            return
+
+
+def _size(count: int) -> str:
+    return f"{count // 1024**2} MiB" if count >= 1024**2 else f"{count} bytes"
 
 
 def _add_line(text: str, number: int, path: Path, found: Rows) -> None:
@@ -139,13 +184,18 @@ def _add_line(text: str, number: int, path: Path, found: Rows) -> None:
     try:
         found.add(path, number, parse_json(text.strip()))
     except BadValue as error:
-        found.problem(path, number, str(error))
+        found.problem(path, number, str(error), "bad-json")
 
 
 def _refuse_broken(path: Path, found: Rows) -> None:
-    """Where a row may span lines, a line that is no text breaks the whole file."""
+    """In a JSON document a line that is no text breaks the whole file."""
     if found.problems:
-        count = len(found.problems)
-        what = f"{path} has {count:,} {'line' if count == 1 else 'lines'} that cannot be read as text"
-        fix = "save the file as UTF-8, for example: iconv -f latin1 -t utf-8"
-        raise DataError(what, fix=fix, problems=found.problems[:20])
+        raise _no_text(path, found.problems)
+
+
+def _no_text(path: Path, problems: Sequence[Problem] = ()) -> DataError:
+    count = len(problems)
+    lines = f"{count:,} {'line' if count == 1 else 'lines'}" if count else "no line"
+    fix = "save the file as UTF-8, for example: iconv -f latin1 -t utf-8"
+    what = f"{path} has {lines} that {'cannot' if count else 'can'} be read as text"
+    return DataError(what, fix=fix, problems=problems[:20])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from luthier.data._dates import DateError, parse_date
 from luthier.data._examples import Example, Message, Role, content_hash
+from luthier.data._origin import origin_of, plain
 from luthier.data._rows import INPUTS, OUTPUTS, SYSTEMS, Row
 from luthier.spec import did_you_mean
 
@@ -28,7 +29,11 @@ _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
 
 
 class RowError(ValueError):
-    """Why a row cannot be used."""
+    """Why a row cannot be used; `code` is the stable kind of the reason."""
+
+    def __init__(self, code: str, what: str) -> None:
+        self.code = code
+        super().__init__(what)
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,13 @@ def _only(keys: Sequence[str], part: str, row: Mapping[str, Any]) -> str:
         return keys[0]
     if keys:
         names = " and ".join(f"`{key}`" for key in keys)
-        raise RowError(f"{names} could both be {part}; rename or remove the one that is not")
+        raise RowError("wrong-keys", f"{names} could both be {part}; rename or remove the one that is not")
     wanted = OUTPUTS if part == "the wanted output" else ("messages", "conversations", *INPUTS)
     near = [f"`{key}`{hint}" for key in row if (hint := did_you_mean(str(key), wanted))]
     found = ", ".join(f"`{key}`" for key in list(row)[:8]) or "no key at all"
-    raise RowError(f"no key for {part}: looked for {', '.join(wanted)}; found {near[0] if near else found}")
+    raise RowError(
+        "wrong-keys", f"no key for {part}: looked for {', '.join(wanted)}; found {near[0] if near else found}"
+    )
 
 
 def example_of(row: Row, form: Form, group: str | None, time: str | None = None) -> Example:
@@ -85,28 +92,40 @@ def example_of(row: Row, form: Form, group: str | None, time: str | None = None)
     named = None
     if group is not None:
         if group not in value:
-            raise RowError(f"no key `{group}`, which groups the rows{did_you_mean(group, map(str, value))}")
+            raise RowError("no-group", f"no key `{group}`, which groups the rows{did_you_mean(group, map(str, value))}")
         named = None if value[group] is None else _text(value[group], group)
     turns, rejected = _turns(value, form)
     if not turns or turns[-1].role != "assistant":
-        raise RowError("does not end with an assistant's message, so there is no wanted output")
+        raise RowError("turn-order", "does not end with an assistant's message, so there is no wanted output")
     if not turns[-1].content.strip():
-        raise RowError("the wanted output is empty; if that is meant, write a word for it, such as none")
+        raise RowError("empty", "the wanted output is empty; if that is meant, write a word for it, such as none")
     messages = _checked_input(turns[:-1])
     if named is None and group is None and form.kind == "pairs" and _context(value):
         named = "context:" + content_hash(_context(value))[:16]
-    return Example(messages, turns[-1].content, named, rejected, row.source, _time(value, time))
+    return Example(messages, turns[-1].content, named, rejected, row.source, _time(value, time), origin_of(value))
 
 
 def _time(value: Mapping[str, Any], key: str | None) -> dt.datetime | None:
     if key is None:
         return None
     if key not in value:
-        raise RowError(f"no key `{key}`, which holds the date (split.time){did_you_mean(key, map(str, value))}")
+        raise RowError(
+            "no-time", f"no key `{key}`, which holds the date (split.time){did_you_mean(key, map(str, value))}"
+        )
     try:
         return parse_date(value[key])
     except DateError as error:
-        raise RowError(f"`{key}` (split.time): {error}") from error
+        raise RowError("no-time", f"`{key}` (split.time): {error}") from error
+
+
+def rest_of(row: Row, form: Form) -> dict[str, Any]:
+    """What a row holds besides the example, as plain JSON."""
+    used = {*SYSTEMS, "context", "messages", "conversations"}
+    if form.kind == "preference":
+        used |= {"prompt", "chosen", "rejected"}
+    elif form.kind == "pairs":
+        used |= {form.input, form.output} | ({"input"} if form.input == "instruction" else set())
+    return {str(plain(str(key))): plain(value) for key, value in row.value.items() if key not in used}
 
 
 def input_of(row: Row, form: Form) -> tuple[Message, ...]:
@@ -128,7 +147,7 @@ def _turns(value: Mapping[str, Any], form: Form) -> tuple[list[Message], str | N
     if form.kind == "pairs":
         return [*_input(value, form), *_answer(value[form.output], form.output)], None
     if value.get("tools") or value.get("functions"):
-        raise RowError("tool definitions (`tools`) are not read; luthier tunes plain answers")
+        raise RowError("tool-use", "tool definitions (`tools`) are not read; luthier tunes plain answers")
     return _with_system(value, _messages(value[form.kind], form.kind)), None
 
 
@@ -150,7 +169,7 @@ def _answer(output: Any, key: str) -> list[Message]:
     if _is_messages(output):
         turns = _messages(output, key)
         if len(turns) != 1 or turns[0].role != "assistant":
-            raise RowError(f"`{key}` must be one message of the assistant")
+            raise RowError("turn-order", f"`{key}` must be one message of the assistant")
         return turns
     return [Message("assistant", _text(output, key))]
 
@@ -161,7 +180,9 @@ def _first_answer(output: Any) -> Any:
     if isinstance(found, list) and found:
         found = found[0].get("text") if isinstance(found[0], dict) else found[0]
     if not isinstance(found, str):
-        raise RowError("`answers` holds no text; for a question without an answer write the words that are wanted")
+        raise RowError(
+            "empty", "`answers` holds no text; for a question without an answer write the words that are wanted"
+        )
     return found
 
 
@@ -169,7 +190,7 @@ def _preference(value: Mapping[str, Any]) -> tuple[list[Message], str]:
     start, chosen = _side(value, "chosen")
     other_start, rejected = _side(value, "rejected")
     if start != other_start:
-        raise RowError("`chosen` and `rejected` answer different conversations")
+        raise RowError("preference-prompt", "`chosen` and `rejected` answer different conversations")
     return [*start, Message("assistant", chosen)], rejected
 
 
@@ -183,10 +204,10 @@ def _side(value: Mapping[str, Any], key: str) -> tuple[list[Message], str]:
         return _with_system(value, start), _text(value[key], key)
     turns = _messages(value[key], key)
     if not turns or turns[-1].role != "assistant":
-        raise RowError(f"`{key}` does not end with an assistant's message")
+        raise RowError("turn-order", f"`{key}` does not end with an assistant's message")
     inside = turns[:-1]
     if inside and start and inside[-len(start) :] != start:
-        raise RowError(f"`prompt` and the conversation in `{key}` differ; keep one")
+        raise RowError("preference-prompt", f"`prompt` and the conversation in `{key}` differ; keep one")
     return _with_system(value, inside or start), turns[-1].content
 
 
@@ -201,30 +222,31 @@ def _is_messages(value: Any) -> bool:
 
 def _messages(value: Any, key: str) -> list[Message]:
     if not isinstance(value, list):
-        raise RowError(f"`{key}` must be a list of messages")
+        raise RowError("wrong-value", f"`{key}` must be a list of messages")
     return [_message(item, f"{key}[{index}]") for index, item in enumerate(value)]
 
 
 def _message(item: Any, where: str) -> Message:
     if not isinstance(item, dict):
-        raise RowError(f"`{where}` must be an object with role and content")
+        raise RowError("wrong-value", f"`{where}` must be an object with role and content")
     if any(item.get(key) for key in _TOOL_KEYS):
-        raise RowError(f"`{where}` calls a tool; luthier tunes plain answers, so leave such rows out")
+        raise RowError("tool-use", f"`{where}` calls a tool; luthier tunes plain answers, so leave such rows out")
     role_key, content_key = ("role", "content") if "role" in item else ("from", "value")
     for key in (role_key, content_key):
         if item.get(key) is None:
             keys = [str(k) for k in item if k not in (role_key, content_key)]
             near = f"; `{keys[0]}` is there" if keys else ""
-            raise RowError(f"`{where}` has no `{key if role_key in item else 'role'}`{near}")
+            raise RowError("wrong-keys", f"`{where}` has no `{key if role_key in item else 'role'}`{near}")
     role = item[role_key]
     if role in ("tool", "function", "ipython", "observation", "function_response"):
-        raise RowError(f"`{where}` is a tool's answer; luthier tunes plain answers, so leave such rows out")
+        raise RowError("tool-use", f"`{where}` is a tool's answer; luthier tunes plain answers, so leave such rows out")
     if not isinstance(role, str) or role not in _ROLES:
         raise RowError(
-            f"`{where}` has the role `{role}`; roles are {', '.join(_ROLES)}{did_you_mean(str(role), _ROLES)}"
+            "wrong-role",
+            f"`{where}` has the role `{role}`; roles are {', '.join(_ROLES)}{did_you_mean(str(role), _ROLES)}",
         )
     if item.get("weight") == 0 and _ROLES[role] == "assistant" and "role" in item:
-        raise RowError(f"`{where}` has weight 0; luthier learns the last answer of each conversation")
+        raise RowError("wrong-value", f"`{where}` has weight 0; luthier learns the last answer of each conversation")
     return Message(_ROLES[role], _content(item[content_key], where))
 
 
@@ -237,7 +259,7 @@ def _content(value: Any, where: str) -> str:
             parts.append(part["text"])
         else:
             kind = part.get("type") if isinstance(part, dict) else part
-            raise RowError(f"`{where}` holds a part that is no text ({kind!r}); only text is read")
+            raise RowError("wrong-value", f"`{where}` holds a part that is no text ({kind!r}); only text is read")
     return _text("".join(parts), where)
 
 
@@ -246,7 +268,7 @@ def _context(value: Mapping[str, Any]) -> str:
     if context is None or context == "":
         return ""
     if not isinstance(context, str):
-        raise RowError("`context` must be a text")
+        raise RowError("wrong-value", "`context` must be a text")
     return _text(context, "context")
 
 
@@ -255,42 +277,42 @@ def _with_system(value: Mapping[str, Any], turns: list[Message]) -> list[Message
         if value.get(key):
             system = Message("system", _text(value[key], key))
             if turns and turns[0].role == "system" and turns[0] != system:
-                raise RowError(f"`{key}` and the first message are different system prompts; keep one")
+                raise RowError("turn-order", f"`{key}` and the first message are different system prompts; keep one")
             return turns if turns and turns[0] == system else [system, *turns]
     return turns
 
 
 def _checked_input(turns: Sequence[Message]) -> tuple[Message, ...]:
     if any(turn.role == "system" for turn in turns[1:]):
-        raise RowError("a system message stands after the first place")
+        raise RowError("turn-order", "a system message stands after the first place")
     if not turns or turns[-1].role != "user":
-        raise RowError("no message of the user stands before the answer")
+        raise RowError("turn-order", "no message of the user stands before the answer")
     if not turns[-1].content.strip():
-        raise RowError("the input is empty")
+        raise RowError("empty", "the input is empty")
     return tuple(turns)
 
 
 def _text(value: Any, key: str) -> str:
     """A value as text: numbers and true/false in JSON's spelling, objects and lists as JSON."""
     if value is None:
-        raise RowError(f"`{key}` is null")
+        raise RowError("empty", f"`{key}` is null")
     if isinstance(value, float) and not math.isfinite(value):
-        raise RowError(f"`{key}` is {value}, which stands for a missing value")
+        raise RowError("empty", f"`{key}` is {value}, which stands for a missing value")
     if isinstance(value, str):
         text = value
     elif isinstance(value, bool | int | float | dict | list):
         try:
             text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise RowError(f"`{key}` cannot be written as JSON: {error}") from error
+            raise RowError("wrong-value", f"`{key}` cannot be written as JSON: {error}") from error
     else:
-        raise RowError(f"`{key}` is of type {type(value).__name__}; write it as text")
+        raise RowError("wrong-value", f"`{key}` is of type {type(value).__name__}; write it as text")
     if "\0" in text:
-        raise RowError(f"`{key}` holds a NUL character")
+        raise RowError("bad-encoding", f"`{key}` holds a NUL character")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise RowError(
-            f"`{key}` holds half a surrogate pair at character {error.start + 1}; write the text again"
+            "bad-encoding", f"`{key}` holds half a surrogate pair at character {error.start + 1}; write the text again"
         ) from error
     return text

@@ -138,11 +138,11 @@ class _Document:
         title = {"title": article["title"][1]} if "title" in article else {}
         for paragraph_place, paragraph in self.items(article["paragraphs"][0]):
             if not isinstance(paragraph, dict):
-                self.problem(paragraph_place, "a paragraph must be an object with `context` and `qas`")
+                self.problem(paragraph_place, "a paragraph must be an object with `context` and `qas`", "wrong-keys")
                 continue
             parts = {key: (place, value) for key, place, value in self.members(paragraph_place)}
             if not isinstance(paragraph.get("qas"), list) or "context" not in parts:
-                self.problem(paragraph_place, "a paragraph must have `context` and a list `qas`")
+                self.problem(paragraph_place, "a paragraph must have `context` and a list `qas`", "wrong-keys")
                 continue
             for place, _ in self.items(parts["qas"][0]):
                 self.add(place, title | {"context": parts["context"][1]})
@@ -151,12 +151,12 @@ class _Document:
         try:
             value, _ = _STRICT.raw_decode(self.text, place)
         except BadValue as error:
-            self.problem(place, str(error))
+            self.problem(place, str(error), "bad-json")
             return
         self.found.add(self.path, self.line(place), value if around is None else _with(around, value))
 
-    def problem(self, place: int, what: str) -> None:
-        self.found.problem(self.path, self.line(place), what)
+    def problem(self, place: int, what: str, code: str) -> None:
+        self.found.problem(self.path, self.line(place), what, code)
 
     def line(self, place: int) -> int:
         """The line; in a file of one line the number of the row, which says more."""
@@ -196,7 +196,8 @@ def _with(around: dict[str, Any], value: Any) -> Any:
 
 
 def _is_row_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+    """Whether a list holds rows; an item that is none must not hide the others."""
+    return isinstance(value, list) and 2 * sum(isinstance(item, dict) for item in value) > len(value)
 
 
 def _is_column(value: Any) -> bool:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from luthier.data._arrow import is_saved_dataset, read_saved_dataset, shards
 from luthier.data._examples import Example, Message, Source
 from luthier.data._files import read_rows
-from luthier.data._forms import Form, RowError, example_of, form_of, input_of
+from luthier.data._forms import Form, RowError, example_of, form_of, input_of, rest_of
 from luthier.data._rows import Row, Rows
-from luthier.data._tables import is_saved_dataset, read_saved_dataset, shards
 from luthier.errors import DataError, Problem
 from luthier.spec import did_you_mean
 
@@ -23,10 +23,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file holds: the usable examples, and one problem for each row that cannot be used."""
+    """What a file holds: the usable examples, and one problem for each row that cannot be used.
+
+    `rest` is, where it was asked for, what the row of each example holds besides it.
+    """
 
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
+    rest: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def read_examples(path: Path, *, group: str | None = None, time: str | None = No
     return list(reading.examples)
 
 
-def scan_examples(path: Path, *, group: str | None = None, time: str | None = None) -> Reading:
-    """As `read_examples`, but rows that cannot be used are given back beside the others.
+def scan_examples(path: Path, *, group: str | None = None, time: str | None = None, keep_rest: bool = False) -> Reading:
+    """As `read_examples`, but rows that cannot be used are given back beside the others, and the `rest` on request.
 
     Raises:
         DataError: the file as a whole cannot be used.
@@ -66,8 +70,13 @@ def scan_examples(path: Path, *, group: str | None = None, time: str | None = No
     for setting, key in (("group", group), ("time", time)):
         if key is not None:
             _known_key(path, rows, setting, key)
-    examples, problems = _each(path, rows, True, lambda row, form: example_of(row, form, group, time))
-    return Reading(tuple(examples), tuple(problems))
+
+    def read(row: Row, form: Form) -> tuple[Example, dict[str, Any]]:
+        return example_of(row, form, group, time), rest_of(row, form) if keep_rest else {}
+
+    found, problems = _each(path, rows, True, read)
+    rest = tuple(more for _, more in found) if keep_rest else ()
+    return Reading(tuple(example for example, _ in found), tuple(problems), rest)
 
 
 def _known_key(path: Path, rows: Rows, setting: str, key: str) -> None:
@@ -103,6 +112,18 @@ def scan_inputs(path: Path) -> InputReading:
     return InputReading(tuple(i for i, _ in found), tuple(source for _, source in found), tuple(problems))
 
 
+def first_row(path: Path) -> dict[str, Any]:
+    """The first row of a file or folder with its keys as they stand there.
+
+    Raises:
+        DataError: the file as a whole cannot be used, or no row of it is one.
+    """
+    rows = _rows(path).rows
+    if not rows:
+        raise DataError(f"no row of {path} can be read", fix="luthier check")
+    return rows[0].value
+
+
 def _rows(path: Path) -> Rows:
     rows = Rows()
     try:
@@ -135,10 +156,11 @@ def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]
             if isinstance(form, RowError):
                 raise form
             if form != (main := known.most_common(1)[0][0]):
-                raise RowError(f"the row has {form}, and most rows of the file have {main}; write all rows in one form")
+                what = f"the row has {form}, and most rows of the file have {main}; write all rows in one form"
+                raise RowError("mixed-forms", what)
             found.append(read(row, form))
         except RowError as error:
-            problems.append(Problem(str(error), row.source.file, row.source.line))
+            problems.append(Problem(str(error), row.source.file, row.source.line, error.code))
     return found, sorted(problems, key=lambda p: (str(p.file), p.line or 0))
 
 

@@ -35,11 +35,11 @@ class Rows:
         if isinstance(value, dict):
             self.rows.append(Row(Source(str(path), line), value))
         else:
-            self.problem(path, line, f"a row must be an object like {{…}}, not {_kind(value)}")
+            self.problem(path, line, f"a row must be an object like {{…}}, not {_kind(value)}", "bad-json")
 
-    def problem(self, path: Path, line: int, what: str) -> None:
-        """Note that a row cannot be used."""
-        self.problems.append(Problem(what, str(path), line))
+    def problem(self, path: Path, line: int, what: str, code: str) -> None:
+        """Note that a row cannot be used, and the stable kind of the reason."""
+        self.problems.append(Problem(what, str(path), line, code))
 
     def extend(self, other: Rows) -> None:
         """Take the rows of another file."""

@@ -1,169 +1,170 @@
-"""Rows of CSV, TSV and Parquet tables and of Hugging Face dataset folders."""
+"""Rows of CSV and TSV tables, row by row also where quotes are broken."""
 
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from luthier.data._rows import Rows
 from luthier.errors import DataError, Problem
 
 _DELIMITERS = (",", "\t", ";")
-_SPLIT_NAME = re.compile(r"^(train|training|validation|valid|val|dev|development|test)(?=[-_.]|$)")
-_SHARD_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
+_CARRIAGE_RETURN = re.compile(r"(?<=\r)(?!\n)")
+SWALLOWED = 4  # separators that have to fit before lines inside a cell are taken for rows
+NEAR = 20  # lines below a broken quote that are looked at
+MOST = 0.8  # of them have to be rows of their own for the quote to be a stray one
+
+Cells = list[str]
 
 
-def read_table(lines: Sequence[str], path: Path) -> Rows:
+def read_table(lines: Iterable[tuple[int, str]], path: Path, found: Rows) -> Rows:
     """Rows of a table whose first line names the columns; the separator is the one that the header uses most.
 
-    A row's line is its first line in the file, also where quoted cells span lines.
+    `lines` are numbered and may hold lone surrogates for bytes that are no UTF-8; `found` may hold problems of lines
+    that were left out. A row's line is its first line in the file, also where quoted cells span lines. A row whose
+    quotes are broken is a problem, and the rows after it are read where it is plain where they begin.
 
     Raises:
-        DataError: no usable header, or quotes that do not fit together.
+        DataError: no usable header, or quotes that leave open where rows begin.
     """
-    found = Rows()
-    first = next(index for index, line in enumerate(lines) if line.strip())
-    delimiter = max(_DELIMITERS, key=lines[first].count)
-    reader = csv.reader(lines[first:], delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    line = 0
-    try:
-        for cells in reader:
-            start, line = first + line + 1, reader.line_num
-            if header is None:
-                header = _header(cells, path, start)
-            elif len(cells) == len(header):
-                found.add(path, start, dict(zip(header, cells, strict=True)))
-            elif cells:
-                what = (
-                    f"{len(cells)} cells, and the header has {len(header)}; quote cells with {_name(delimiter)} in them"
-                )
-                found.problem(path, start, what)
-    except csv.Error as error:
-        what = f"the row that begins here: {error}; rows after it could not be read"
-        fix = f'put cells with {_name(delimiter)}, quotes or line breaks in "…", double their quotes; or use JSON Lines'
-        if "field limit" in str(error):
-            fix = "write texts of this length as JSON Lines"
-        problem = Problem(what, path, first + line + 1)
-        raise DataError(f"{path} is not a table that can be read", fix=fix, problems=[problem]) from error
+    pieces = [(number, piece) for number, line in lines for piece in _pieces(line)]
+    first = next((index for index, (_, piece) in enumerate(pieces) if piece.strip()), len(pieces))
+    if first < len(pieces):
+        _Table([piece for _, piece in pieces[first:]], [number for number, _ in pieces[first:]], path, found).read()
     return found
 
 
-def _name(delimiter: str) -> str:
-    return "a tab" if delimiter == "\t" else f"`{delimiter}`"
+def _pieces(line: str) -> list[str]:
+    """A line divided where a carriage return alone ends a line, as old programs write."""
+    return [piece for piece in _CARRIAGE_RETURN.split(line) if piece] if "\r" in line[:-2] else [line]
+
+
+class _Table:
+    """Physical lines and their numbers in the file, read into rows."""
+
+    def __init__(self, lines: Sequence[str], numbers: Sequence[int], path: Path, found: Rows) -> None:
+        self.lines, self.numbers, self.path, self.found = lines, numbers, path, found
+        self.delimiter = max(_DELIMITERS, key=lines[0].count)
+        self.name = "a tab" if self.delimiter == "\t" else f"`{self.delimiter}`"
+        self.header: Cells = []
+
+    def read(self) -> None:
+        """Every record, from the header on."""
+        at = 0
+        while at < len(self.lines):
+            at = self._read_from(at)
+
+    def _read_from(self, at: int) -> int:
+        """Records up to the end or to broken quotes; gives the line to go on from."""
+        reader = csv.reader(islice(self.lines, at, None), delimiter=self.delimiter, strict=True)
+        line = 0
+        try:
+            for cells in reader:
+                start, line = at + line, reader.line_num
+                if self._swallowed(start, at + line):
+                    what = f"a quote that is not closed takes in the next {at + line - start - 1} lines"
+                    self._problem(start, what, "table-quotes")
+                    return start + 1
+                self._add(cells, start, at + line)
+        except csv.Error as error:
+            return self._after_damage(at + line, str(error))
+        return len(self.lines)
+
+    def _add(self, cells: Cells, start: int, end: int) -> None:
+        if end - start == 1 and not self.lines[start].strip(" \r\n"):
+            return
+        if not self.header:
+            self.header = _header(cells, self.path, self.numbers[start])
+        elif not all(map(_is_text, cells)):
+            self._problem(start, "bytes that are not UTF-8, or NUL; save the file as UTF-8", "bad-encoding")
+        elif len(cells) != len(self.header):
+            what = f"{len(cells)} cells, and the header has {len(self.header)}; quote cells with {self.name} in them"
+            self._problem(start, what, "table-cells")
+        else:
+            self.found.add(self.path, self.numbers[start], dict(zip(self.header, cells, strict=True)))
+
+    def _problem(self, start: int, what: str, code: str) -> None:
+        self.found.problem(self.path, self.numbers[start], what, code)
+
+    def _swallowed(self, start: int, end: int) -> bool:
+        """Whether a record over several lines is rather one row a line, with a quote that opens by mistake."""
+        fit = (len(self.header) - 1) * (end - start)
+        return end - start > 1 and fit >= SWALLOWED and all(self._stands_alone(line) for line in range(start, end))
+
+    def _stands_alone(self, line: int) -> bool:
+        """Whether a line could be a row: as many cells as the header, by its separators where its quotes are odd."""
+        text = self.lines[line]
+        if text.count('"') % 2:
+            return text.count(self.delimiter) == len(self.header) - 1
+        try:
+            return len(next(csv.reader([text], delimiter=self.delimiter, strict=True))) == len(self.header)
+        except csv.Error:
+            return False
+
+    def _after_damage(self, start: int, why: str) -> int:
+        """Report the record that begins at `start`, and give the line where the next one begins.
+
+        Raises:
+            DataError: that is not plain.
+        """
+        if not self.header or "field limit" in why:
+            raise self._refusal(start, why)
+        what = f"the quotes in the row that begins here do not fit together: {why}"
+        after = self._next_row(start)
+        if after is None:
+            raise self._refusal(start, why)
+        if after > start + 1:
+            what += f"; it seems to run to line {self.numbers[after - 1]}"
+        self._problem(start, what, "table-quotes")
+        return after
+
+    def _next_row(self, start: int) -> int | None:
+        """The line where the row after a damaged one begins; None where that is not plain.
+
+        An odd quote opens a cell: the lines to the next odd one are rows of their own, or all of them inside that cell.
+        """
+        text = self.lines[start]
+        if text.count('"') % 2 == 0 and text.count(self.delimiter) >= len(self.header) - 1:
+            return start + 1
+        below = range(start + 1, min(start + 1 + NEAR, len(self.lines)))
+        closing = next((line for line in below if self.lines[line].count('"') % 2), None)
+        between = [line for line in range(start + 1, below.stop if closing is None else closing)]
+        between = [line for line in between if self.lines[line].strip()]
+        alone = sum(map(self._stands_alone, between)) >= MOST * len(between)
+        if alone and (closing is None or len(between) * (len(self.header) - 1) >= SWALLOWED):
+            return start + 1
+        return None if closing is None else closing + 1
+
+    def _refusal(self, start: int, why: str) -> DataError:
+        fix = f'put cells with {self.name}, quotes or line breaks in "…", double their quotes; or use JSON Lines'
+        if "field limit" in why:
+            fix = "write texts of this length as JSON Lines"
+        what = f"the row that begins here: {why}; rows after it could not be read"
+        problem = Problem(what, self.path, self.numbers[start])
+        return DataError(f"{self.path} is not a table that can be read", fix=fix, problems=[problem])
+
+
+def _is_text(cell: str) -> bool:
+    if cell.isascii():
+        return "\0" not in cell
+    try:
+        cell.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in cell
 
 
 def _header(cells: list[str], path: Path, line: int) -> list[str]:
     names = [cell.strip() for cell in cells]
     twice = [name for name in names if names.count(name) > 1]
-    if twice or not all(names):
+    broken = not all(map(_is_text, names))
+    if twice or broken or not all(names):
         what = f"the column `{twice[0]}` stands twice" if twice and twice[0] else "a column has no name"
+        if broken:
+            what = "the names of the columns are not UTF-8 text"
         fix = "the first line names the columns, each once"
         raise DataError(f"{path} has no usable header", fix=fix, problems=[Problem(what, path, line)])
     return names
-
-
-def read_parquet(path: Path) -> Rows:
-    """Rows of a Parquet file; a row's line is its number. Class labels become their names.
-
-    Raises:
-        DataError: damaged.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    found = Rows()
-    try:
-        with pq.ParquetFile(path) as file:
-            metadata = file.schema_arrow.metadata or {}
-            labels = _labels(json.loads(metadata.get(b"huggingface", b"{}")))
-            batches = file.iter_batches(batch_size=1024)
-            _add_all((row for batch in batches for row in batch.to_pylist()), labels, path, found)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} is a damaged Parquet file: {error}", fix="write the file again") from error
-    if not found.rows:
-        raise DataError(f"{path} has no rows", fix="write the file again, with rows")
-    return found
-
-
-def _labels(metadata: Mapping[str, Any]) -> dict[str, Sequence[str]]:
-    """Names of class labels by column, as Hugging Face datasets keeps them in a Parquet file."""
-    features = metadata.get("info", {}).get("features", {})
-    return {
-        column: kind["names"]
-        for column, kind in features.items()
-        if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" and "names" in kind
-    }
-
-
-def _add_all(rows: Iterable[dict[str, Any]], labels: Mapping[str, Sequence[str]], path: Path, found: Rows) -> None:
-    for number, row in enumerate(rows, 1):
-        for column, names in labels.items():
-            index = row.get(column)
-            if isinstance(index, int):
-                row[column] = names[index] if 0 <= index < len(names) else None
-        found.add(path, number, row)
-
-
-def is_saved_dataset(folder: Path) -> bool:
-    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-
-
-def read_saved_dataset(folder: Path) -> Rows:
-    """Rows of a dataset written by `save_to_disk`.
-
-    Raises:
-        DataError: damaged, or several splits.
-    """
-    import pyarrow as pa
-    from datasets import ClassLabel, DatasetDict, load_from_disk
-
-    try:
-        dataset = load_from_disk(str(folder))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} is a damaged dataset: {error}", fix="write it again with save_to_disk") from error
-    if isinstance(dataset, DatasetDict):
-        if len(dataset) != 1:
-            raise _several_splits(folder, sorted(dataset), f"name one of them: {folder.name}/{sorted(dataset)[0]}")
-        dataset = next(iter(dataset.values()))
-    found = Rows()
-    labels = {name: kind.names for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)}
-    _add_all((dict(row) for row in dataset), labels, folder, found)
-    if not found.rows:
-        raise DataError(f"{folder} has no rows", fix="write the dataset again, with rows")
-    return found
-
-
-def shards(folder: Path) -> list[Path]:
-    """Data files of a folder in the layout of the Hugging Face hub: beside each other, or in `data/`.
-
-    Raises:
-        DataError: no data file, or files of several splits.
-    """
-    files = [p for p in _files(folder) if not p.name.startswith("dataset_info")] or _files(folder / "data")
-    if not files:
-        fix = f"put a file in it ({', '.join(_SHARD_SUFFIXES)}), or name a file"
-        raise DataError(f"{folder} holds no examples", fix=fix)
-    splits = {match.group(1) for p in files if (match := _SPLIT_NAME.match(p.name))}
-    if len(splits) > 1:
-        raise _several_splits(folder, sorted(splits), "name one file, or move the files of one split to a folder")
-    return files
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in _SHARD_SUFFIXES)
-
-
-def _several_splits(folder: Path, splits: Sequence[str], fix: str) -> DataError:
-    return DataError(
-        f"{folder} holds several splits: {', '.join(splits)}",
-        why="reading them as one would mix test cases into the training rows",
-        fix=fix,
-    )

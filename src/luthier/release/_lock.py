@@ -245,16 +245,21 @@ def _base(system: System) -> dict[str, Any]:
     }
 
 
-def _data(made_from: Provenance) -> dict[str, Any]:
-    task, split = made_from.task, made_from.split
+def data_files(task: Task) -> dict[str, str]:
+    """SHA-256 (hex) of the files behind a task, documents left out, by the name a user knows them by."""
     named = [task.folder / "luthier.yaml", task.examples, task.test_examples, task.prices, *task.general]
     named += [getattr(task.score, "schema_file", None), getattr(task.score, "file", None)]
     files: dict[str, str] = {}
     for path in named:
         if path is not None:
             files |= _named_hashes(path, task.folder)
+    return files
+
+
+def _data(made_from: Provenance) -> dict[str, Any]:
+    task, split = made_from.task, made_from.split
     return {
-        "files": files,
+        "files": data_files(task),
         "documents": {} if task.documents is None else document_hashes(task.documents),
         "split": split.hash,
         "rows": {"train": len(split.train), "development": len(split.development), "test": len(split.test)},

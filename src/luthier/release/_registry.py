@@ -14,7 +14,8 @@ from luthier.decide import System, read_setup
 from luthier.errors import Problem, ReleaseError
 from luthier.evaluate import Record
 from luthier.release._card import render_card
-from luthier.release._lock import Provenance, check_format, make_lock, verify
+from luthier.release._croissant import describe_data
+from luthier.release._lock import Provenance, check_format, data_files, make_lock, verify
 from luthier.release._parity import PARITY_CASES
 from luthier.store import ReleaseRow, hash_folder, new_folder, read_json, write_json, write_text_atomic
 
@@ -100,7 +101,9 @@ def publish(
         final = store.artefact_path("releases", f"{task}-{version}")
         with new_folder(final) as folder:
             _write_parts(folder, system, made_from, cases, records)
-            lock = make_lock(folder, system, made_from, version=version, now=dt.datetime.now(dt.UTC))
+            now = dt.datetime.now(dt.UTC)
+            write_json(folder / "croissant.json", describe_data(made_from, data_files(made_from.task), now))
+            lock = make_lock(folder, system, made_from, version=version, now=now)
             write_json(folder / "lock.json", lock)
             write_text_atomic(folder / "README.md", render_card(lock, _documents(made_from)))
         recorded = store.add_release(task, final.relative_to(store.folder).as_posix(), lock)
