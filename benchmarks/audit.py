@@ -30,6 +30,7 @@ SCORES: dict[str, dict[str, Any]] = {
     "banking77": {"kind": "label"},
     "xquad": {"kind": "answer"},
     "tldr": {"kind": "chrf"},
+    "polite_pairs": {"kind": "rouge"},
 }
 ROWS = 1000
 

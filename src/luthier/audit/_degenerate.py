@@ -19,8 +19,9 @@ DISTINCT = 0.3  # share of distinct three-word runs
 
 _STUB = re.compile(
     r"to ?do|tb[ad]|fix ?me|n\.?/a\.?|n\.a\.|nan|xxx+|asdf\w*|qwerty\w*|foo ?bar|lorem ipsum.*|placeholder|"
-    r"(?:your |the )?(?:answer|text|output|response) (?:goes )?here|coming soon|(?:see|same as) (?:above|below|before|previous)|"
-    r"#(?:n/a|ref!|value!|name\?|null!|error!)|no (?:answer|output|response)|\[?(?:deleted|removed|redacted|object object)\]?|"
+    r"(?:your |the )?(?:answer|text|output|response) (?:goes )?here|coming soon|"
+    r"(?:see|same as) (?:above|below|before|previous)|#(?:n/a|ref!|value!|name\?|null!|error!)|"
+    r"no (?:answer|output|response)|\[?(?:deleted|removed|redacted|object object)\]?|"
     r"to be (?:done|determined|added|filled(?: in)?|written)|work in progress|wip",
     re.IGNORECASE,
 )
@@ -81,7 +82,7 @@ def is_stub(text: str, *, sure: bool = True) -> bool:
     bare = text.strip(_EDGES)
     if not bare:
         return bool(text.strip()) and _MARKS.issuperset(text)
-    return bool(_STUB.fullmatch(bare)) or not sure and bool(_PERHAPS.fullmatch(bare))
+    return bool(_STUB.fullmatch(bare)) or (not sure and bool(_PERHAPS.fullmatch(bare)))
 
 
 def _left(pattern: re.Pattern[str]) -> Callable[[Example], bool]:

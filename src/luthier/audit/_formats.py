@@ -16,13 +16,16 @@ SHOWN = 5
 CODES = 0.9  # share of the values that hold digits, from which they are taken for codes
 
 _FIX = "give all outputs one form: the model learns what it is shown"
+_INITIALS = re.compile(r"(?:[^\W\d]\.){2,}")
+_CLOSED = tuple(")]}>\"'”»`")
 _SHORT = 4  # characters of the last word, which may be an abbreviation
 _TAGS = re.compile(
-    r"</?(?:p|br|div|span|b|i|strong|em|ul|ol|li|a|h[1-6]|table|tr|td|font|code|pre)\b[^<>\n]{0,200}>", re.I
+    r"</?(?:p|br|div|span|b|i|strong|em|ul|ol|li|a|h[1-6]|table|tr|td|font|code|pre)\b[^<>\n]{0,200}>", re.IGNORECASE
 )
 _ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|apos|#\d{2,5}|#x[0-9a-f]{2,5});", re.I)
 _MARKDOWN = re.compile(
-    r"(?<!\S)\*\*[^*\s/][^*\n]*[^*\s/]\*\*(?![\w/*])|^#{1,6} \S|^\s*(?:[-*•]|\d{1,2}\.) \S.*\n\s*(?:[-*•]|\d{1,2}\.) \S",
+    r"(?<!\S)\*\*[^*\s/][^*\n]*[^*\s/]\*\*(?![\w/*])|^#{1,6} \S|"
+    r"^\s*(?:[-*•]|\d{1,2}\.) \S.*\n\s*(?:[-*•]|\d{1,2}\.) \S",
     re.M,
 )
 _QUOTES = (('"', '"'), ("'", "'"), ("“", "”"), ("«", "»"), ("`", "`"), ("‘", "’"), ("„", "“"))
@@ -70,9 +73,10 @@ def _stopped(text: str) -> bool | None:
     last = text.split()[-1] if text.split() else ""
     if last.endswith("."):
         bare = last[:-1]
-        abbreviated = len(bare) < _SHORT and (bare[:1].isupper() or len(text.split()) == 1) or "." in bare
-        return None if abbreviated or not bare or not bare[-1].isalnum() else True
-    return False if last[-1:].isalnum() else None
+        brief = len(bare) < _SHORT and (bare[:1].isupper() or len(text.split()) == 1)
+        abbreviated = brief or _INITIALS.fullmatch(last)
+        return None if abbreviated or not bare or bare.endswith("/") else True
+    return False if last[-1:].isalnum() or last[-1:] in _CLOSED else None
 
 
 def _capital(text: str) -> bool | None:
@@ -118,7 +122,7 @@ def _inconsistent(
     without = [row for row, answer in told if not answer]
     if len(told) * 2 < len(rows):
         return
-    if has is _capital:
+    if has is _capital and few(with_it, len(told), FEW):
         with_it = _capitalised(with_it, without)
     for rare, how in ((with_it, "with"), (without, "without")):
         if few(rare, len(told), FEW):
@@ -131,8 +135,6 @@ def _inconsistent(
 
 def _capitalised(capital: Sequence[Example], small: Sequence[Example]) -> list[Example]:
     """The rows with a capital whose first word others write small; the rest, where small is the rule, are names."""
-    if len(capital) > len(small):
-        return list(capital)
     written = {word for row in small for word in row.output.split()[:20]}
     return [row for row in capital if row.output.split()[0].lower() in written]
 

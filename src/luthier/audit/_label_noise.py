@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ class Doubts:
     """What is doubtful in the labels of n rows.
 
     `wrong` [n]: posterior probability that the label was drawn at random; `likely` [n]: number of the class that the
-    row looks like otherwise; `confident` [n]: the row is an error by confident learning (Northcutt et al. 2021); `rate`:
-    estimated share of random labels; `skill`: how much of what the most frequent class leaves wrong is predicted.
+    row looks like otherwise; `confident` [n]: an error by confident learning (Northcutt et al. 2021); `rate`: estimated
+    share of random labels; `skill`: how much of what the most frequent class leaves wrong is predicted.
     """
 
     wrong: Vector
@@ -129,10 +131,8 @@ class _Jury:
 
 def _terms(text: str) -> list[str]:
     """Words, pairs of words, and the pieces of 4 characters of each word with its edges."""
-    import re
-
     words = re.findall(r"\w+", text[:READ].lower())
-    terms = [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
+    terms = [*words, *(f"{a} {b}" for a, b in pairwise(words))]
     for word in words:
         edged = f"<{word}>"
         terms += ["#" + edged[i : i + GRAM] for i in range(max(len(edged) - GRAM + 1, 1))]
@@ -186,7 +186,7 @@ def _judged(scores: Vector, y: Numbers, noise: _Noise) -> tuple[Vector, Numbers,
     others[rows, y] = -np.inf
     likely = others.argmax(1)
     disagrees = known & (others[rows, likely] > scores[rows, y])
-    wrong = np.where(disagrees, np.exp(random - np.logaddexp(clean, random)), 0.0)
+    wrong = np.where(known, np.exp(random - np.logaddexp(clean, random)), 0.0)
     probabilities = _probabilities(scores, noise.sharpness)
     beyond = probabilities >= noise.thresholds
     confident = disagrees & beyond[rows, likely] & (likely == probabilities.argmax(1))

@@ -49,8 +49,10 @@ def labelled_fields(data: Dataset) -> Iterator[Labelled]:
 
 
 def columns(rows: Sequence[Example]) -> list[tuple[str, list[tuple[Example, str]]]]:
-    """Short values of the outputs by field: the text itself (no name), or plain values of JSON; only of fields
-    that half of the rows have, and of 8 at most."""
+    """Short values of the outputs by field: the text itself (no name), or plain values of JSON.
+
+    Only of fields that half of the rows have, and of 8 at most.
+    """
     found: dict[str, list[tuple[Example, str]]] = {}
     for row in rows:
         for name, value in _values(row.output):

@@ -18,22 +18,27 @@ if TYPE_CHECKING:
 READ = 200  # characters
 LEAST_LETTERS = 20
 LEAST_WORDS = 4
-RULE = 0.9  # share of the rows from which their language is the rule
-SURE = 0.7  # probability of the language found
-EXCLUDED = 0.01  # probability of the expected language, below which a row is not in it
+RULE = 0.8  # share of the rows from which their language is the rule
+SURE = 0.5  # probability of the language found
+EXCLUDED = 0.005  # probability of the expected language, below which a row is not in it
+KEPT = 6  # languages of a row that are remembered
 TOLD = 0.2  # of the rows must be long and plain enough to be told
 SHOWN = 5
 
 _NO_WORDS = re.compile(r"https?://\S+|\S*[@/\\{}<>=_]\S*|[\d\W_]+")
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")  # written without spaces, or in syllables
-# languages that a few sentences do not tell from their neighbours: nearest large language first
-_KIN = ({"en", "pcm"}, {"zh", "wuu", "yue"}, {"no", "nb", "nn", "da"}, {"hr", "bs", "sr", "sh"}, {"id", "ms"})
-
+# languages that a sentence does not tell from their neighbours; each stands for those after it
+_KIN = (
+    ("en", "pcm"), ("zh", "wuu", "yue"), ("no", "nb", "nn", "da"), ("hr", "bs", "sr", "sh"), ("id", "ms"),
+    ("es", "ext", "an", "ast"), ("ar", "ary", "arz"),
+)  # fmt: skip
 
 # a row may ask for one: `Translate into French`
 _NAMES = {
-    "ar": "arabic", "cs": "czech", "da": "danish", "de": "german|deutsch", "el": "greek", "en": "english|englisch|anglais",
-    "es": "spanish|español|espagnol|spanisch", "fi": "finnish", "fr": "french|français|französisch|francés",
+    "ar": "arabic", "cs": "czech", "da": "danish", "de": "german|deutsch", "el": "greek",
+    "en": "english|englisch|anglais",
+    "es": "spanish|español|espagnol|spanisch",
+    "fi": "finnish", "fr": "french|français|französisch|francés",
     "he": "hebrew", "hi": "hindi", "hu": "hungarian", "id": "indonesian", "it": "italian|italien",
     "ja": "japanese", "ko": "korean", "la": "latin", "nl": "dutch", "no": "norwegian", "pl": "polish",
     "pt": "portuguese|portug", "ro": "romanian", "ru": "russian", "sv": "swedish", "th": "thai", "tr": "turkish",
@@ -42,20 +47,34 @@ _NAMES = {
 
 
 class Languages:
-    """Probabilities of languages for one text; None for a text that is too short, or no running text."""
+    """Probabilities of the likeliest languages of one text; None for a text that is too short, or no running text."""
 
     def __init__(self) -> None:
         self._identifier = _identifier()
 
     def __call__(self, text: str) -> dict[str, float] | None:
-        words = _NO_WORDS.sub(" ", text[:READ]).strip()
-        wide = len(_WIDE.findall(words))
-        letters = sum(map(str.isalpha, words))
-        if letters < LEAST_LETTERS and 4 * wide < LEAST_LETTERS:
+        head = text[:READ]
+        words = _words(_without_names(head), LEAST_LETTERS) or _words(head, 2 * LEAST_LETTERS)
+        if words is None:
             return None
-        if len(words.split()) < LEAST_WORDS and 4 * wide < LEAST_LETTERS:
-            return None
-        return dict(self._identifier.rank(words))
+        return {language: p for language, p in self._identifier.rank(words)[:KEPT] if p >= EXCLUDED}
+
+
+def _words(text: str, least: int) -> str | None:
+    """The running words of a text; None where they have less than `least` letters or are fewer than four."""
+    words = _NO_WORDS.sub(" ", text).strip()
+    if 4 * len(_WIDE.findall(words)) >= least:
+        return words
+    return words if sum(map(str.isalpha, words)) >= least and len(words.split()) >= LEAST_WORDS else None
+
+
+def _without_names(text: str) -> str:
+    """A text without words that have a capital and begin no sentence: names are no evidence of a language."""
+    if text.isupper():
+        return text
+    words = text.split()
+    begins = [True, *(word[-1] in ".!?:" for word in words)]
+    return " ".join(word for word, first in zip(words, begins, strict=False) if first or not word[0].isupper())
 
 
 @cache
@@ -91,11 +110,11 @@ def _running(texts: Sequence[str]) -> bool:
 def _best(probabilities: dict[str, float]) -> str:
     """The likeliest language; the first of its kin stands for all of them."""
     language = max(probabilities, key=probabilities.__getitem__)
-    return next((min(kin) for kin in _KIN if language in kin), language)
+    return next((kin[0] for kin in _KIN if language in kin), language)
 
 
 def _probability(probabilities: dict[str, float], language: str) -> float:
-    kin: set[str] = next((kin for kin in _KIN if language in kin), {language})
+    kin: tuple[str, ...] = next((kin for kin in _KIN if language in kin), (language,))
     return sum(probabilities.get(each, 0.0) for each in kin)
 
 
@@ -131,8 +150,9 @@ def _asked_for(row: Example, language: str) -> bool:
     given = row.input_text.casefold()
     if re.search(_NAMES.get(language, "translat"), given):
         return True
+    held = set(re.findall(r"\w+", given))
     words = re.findall(r"\w+", row.output.casefold())
-    return sum(word in given for word in words) * 2 > len(words)
+    return sum(word in held for word in words) * 2 > len(words)
 
 
 def _unlike_their_inputs(
@@ -159,7 +179,7 @@ def _unlike_their_inputs(
 
 
 def _finding(found: Sequence[tuple[Example, str]], what: str, text: Callable[[Example], str]) -> Finding:
-    counts = ", ".join(f"{language} ({n})" for language, n in Counter(l for _, l in found).most_common(6))
+    counts = ", ".join(f"{language} ({n})" for language, n in Counter(language for _, language in found).most_common(6))
     samples: list[Sample] = [sample(row, text(row), f"reads like `{language}`") for row, language in found[:SHOWN]]
     fix = "look at them: remove or translate those that are not meant"
     return finding("language", "harms", [row for row, _ in found], f"{what}: {counts}", fix, samples=samples)

@@ -1,5 +1,7 @@
 """Findings on what chat models say about themselves, in outputs that were written by one: refusals and politeness."""
 
+# ruff: noqa: RUF001 - patterns hold the punctuation of the languages that they read
+
 from __future__ import annotations
 
 import re
@@ -63,14 +65,15 @@ _REFUSALS = (
 )
 _STEMS = re.compile(
     r"language model|artificial|\bai\b|sorry|afraid|can.?no?t|can['’]t|\bi won|i will not|unable|not able|not allowed|"
-    r"not permitted|not programmed|i must|against my|\bmy |i do|\bals |leid|nicht|tant qu|je ne|como|siento|puedo|come |"
-    r"dispiace|posso|spijt|jako|przykro|\bsom |как |извин|прост|сожал|yapay|作为|抱歉|对不起|として|申し訳|로서|로써|죄송|كنموذج|عذر"
+    r"not permitted|not programmed|i must|against my|\bmy |i do|\bals |leid|nicht|tant qu|je ne|como|siento|puedo|"
+    r"come |dispiace|posso|spijt|jako|przykro|\bsom |как |извин|прост|сожал|yapay|作为|抱歉|对不起|として|申し訳|로서|"
+    r"로써|죄송|كنموذج|عذر"
 )
 _REFUSAL = re.compile("|".join(_REFUSALS))
 
 _OPENINGS = (
-    r"(?:sure|certainly|of course|absolutely|great question|good question|no problem|happy to help|as requested)\b ?"
-    r"(?:thing)?[!,.:–—-]",
+    r"(?:sure|certainly|of course|absolutely|great question|good question|no problem|happy to help|as requested)\b"
+    r" ?(?:thing)?[!,.:–—-]",
     r"(?:here(?:['’]s| is| are)|below (?:is|are)|i(?:['’]d| would) be (?:happy|glad) to)\b[^\n]{0,100}[:!.]",
     r"the (?:correct |right |final )?(?:answer|output|result|command|label|category) (?:is|would be)\b",
     r"(?:gerne|natürlich|selbstverständlich|klar)[!,.:]",
