@@ -105,4 +105,6 @@ def _kind(value: Any) -> str:
         return "truth value"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "list", dict: "object"}[type(value)]
+    if isinstance(value, str):
+        return "string"
+    return "list" if isinstance(value, list) else "object"

@@ -62,7 +62,7 @@ def doubts(texts: Sequence[str], labels: Sequence[int], families: Sequence[int],
     chosen = np.arange(len(y))
     if len(y) > TRAINED_ON:
         chosen = np.sort(rng.choice(len(y), TRAINED_ON, replace=False))
-    jury = _Jury([texts[i] for i in chosen], y[chosen], folds[chosen], int(y.max()) + 1)
+    jury = _Jury([texts[int(i)] for i in chosen], y[chosen], folds[chosen], int(y.max()) + 1)
     own = jury.scores(jury.features, folds[chosen])
     noise = _calibrated(own, y[chosen])
     if len(chosen) == len(y):
