@@ -67,6 +67,8 @@ _QUALITY = {
     "rare-label": "the label is hardly learned, and its score is a guess",
     "input-length": "long rows cost memory and are cut first; stray rows teach another task",
     "output-length": "long rows cost memory and are cut first; stray rows teach another task",
+    "length-ratio": "the model learns to leave out or to add, at random",
+    "imbalance": "a model that always gives the most frequent label scores well and is of no use",
 }
 
 _PERSONAL = {
@@ -119,6 +121,18 @@ _TEXT = {
     "swapped-preference": "the pair teaches the opposite of the others",
 }
 
+_CONTENT = {
+    "wrong-label": "the model learns the error, and is counted wrong where it is right",
+    "doubtful-label": "bounds the score that any system can reach, and teaches to guess",
+    "label-variant": "one label is learned and scored as several",
+    "refusal": "the model learns to refuse what it could do",
+    "boilerplate": "the model learns to wrap its answers, at random, in words that nobody asked for",
+    "degenerate-output": "the model learns to answer with what stands in for an answer",
+    "copied-input": "the model learns to repeat what it is told",
+    "language": "the model learns to answer in the wrong language, at random",
+    "output-format": "the model learns several forms, and gives the rare one at random",
+}
+
 EFFECTS: Mapping[str, str] = (
-    _FORM | _TEXT | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _PERSONAL | _KNOWLEDGE | _COVERAGE
+    _FORM | _TEXT | _TAUGHT | _REPEATS | _LEAKAGE | _QUALITY | _CONTENT | _PERSONAL | _KNOWLEDGE | _COVERAGE
 )
