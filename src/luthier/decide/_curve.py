@@ -147,7 +147,7 @@ def _trained(bench: Bench, subsets: Sequence[Subset]) -> Iterator[tuple[Subset, 
         records = measure(system, part.development, part.scorer, part.store)
         yield subset, [record.score for record in records]
         if subset.size < len(bench.split.train) or subset.repeat > 0:
-            shutil.rmtree(result.folder)
+            shutil.rmtree(result.folder.parent)  # with the record of the run: half of it would count as damaged
 
 
 def _bench_of(bench: Bench, subset: Subset) -> Bench:
