@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 Role = Literal["system", "user", "assistant"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
@@ -25,7 +25,7 @@ class Message:
         return {"role": self.role, "content": self.content}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a row was read: the file and its line or row, counted from 1."""
 
@@ -36,7 +36,7 @@ class Source:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a row comes from, as far as it says so: licence, source, date, and who wrote or labelled it."""
 
@@ -46,7 +46,7 @@ class Origin:
     author: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """An input with the wanted output.
 

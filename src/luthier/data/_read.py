@@ -71,8 +71,10 @@ def scan_examples(path: Path, *, group: str | None = None, time: str | None = No
         if key is not None:
             _known_key(path, rows, setting, key)
 
+    nothing: dict[str, Any] = {}
+
     def read(row: Row, form: Form) -> tuple[Example, dict[str, Any]]:
-        return example_of(row, form, group, time), rest_of(row, form) if keep_rest else {}
+        return example_of(row, form, group, time), rest_of(row, form) if keep_rest else nothing
 
     found, problems = _each(path, rows, True, read)
     rest = tuple(more for _, more in found) if keep_rest else ()
@@ -143,7 +145,8 @@ def _rows(path: Path) -> Rows:
 
 def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]) -> tuple[list[T], list[Problem]]:
     """Every row by the file's form; a row in another form is a problem, as is one that cannot be read."""
-    forms: list[Form | RowError] = [_form_or_error(row, labelled) for row in rows.rows]
+    same: dict[Form | RowError, Form | RowError] = {}
+    forms = [same.setdefault(form, form) for form in (_form_or_error(row, labelled) for row in rows.rows)]
     known = Counter(form for form in forms if isinstance(form, Form))
     if rows.rows and not known:
         problem = Problem(str(forms[0]), rows.rows[0].source.file, rows.rows[0].source.line)
@@ -151,11 +154,15 @@ def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]
         raise DataError(f"no row of {path} has a form that luthier knows", fix=fix, problems=[problem])
     found: list[T] = []
     problems = list(rows.problems)
-    for row, form in zip(rows.rows, forms, strict=True):
+    main = known.most_common(1)[0][0] if known else None
+    waiting = rows.rows[::-1]
+    rows.rows.clear()
+    for form in forms:
+        row = waiting.pop()  # and let go: a file is not held as rows and as examples at once
         try:
             if isinstance(form, RowError):
                 raise form
-            if form != (main := known.most_common(1)[0][0]):
+            if form != main:
                 what = f"the row has {form}, and most rows of the file have {main}; write all rows in one form"
                 raise RowError("mixed-forms", what)
             found.append(read(row, form))

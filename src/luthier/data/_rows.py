@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ SYSTEMS = ("system", "system_prompt")
 ROW_KEYS = (*INPUTS, *OUTPUTS, *SYSTEMS, "messages", "conversations", "chosen", "rejected", "context")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a file with its keys as they stand there."""
 
@@ -33,7 +34,8 @@ class Rows:
     def add(self, path: Path, line: int, value: Any) -> None:
         """Take a value as a row, which must be an object."""
         if isinstance(value, dict):
-            self.rows.append(Row(Source(str(path), line), value))
+            # the same name is held once, not once a row
+            self.rows.append(Row(Source(sys.intern(str(path)), line), value))
         else:
             self.problem(path, line, f"a row must be an object like {{…}}, not {_kind(value)}", "bad-json")
 
