@@ -241,6 +241,14 @@ def test_facts_that_change_are_named() -> None:
     assert "a price or a fee (12)" in finding.reason
 
 
+def test_samples_show_no_parts_of_personal_data() -> None:
+    rows = [
+        example(f"How do I reach desk {i}?", f"Write to desk.{name}@corp-mail.net") for i, name in enumerate("abcdefgh")
+    ]
+    [finding] = [f for f in found(rows).values() if f.code == "teaches-facts"]
+    assert not any("corp-mail" in s.remark + s.text for s in finding.samples)
+
+
 def test_labels_are_never_facts() -> None:
     rows = [example(f"text {i}", f"Class{i}") for i in range(30)]
     assert found(rows, score={"kind": "label"}) == {}

@@ -11,28 +11,32 @@ from luthier.audit._knowledge_label import BEHAVIOUR_BELOW, KNOWLEDGE_ABOVE, is_
 from luthier.audit._knowledge_novelty import Novelties
 from luthier.audit._knowledge_volatile import volatile
 from luthier.audit._knowledge_words import Piece
+from luthier.audit._personal_veil import veiled
 from luthier.data import Example
 
 SHOWN = 5
+NAMED = 6
 LEAST = 3  # rows
+
+Noted = tuple[tuple[str, str], ...]  # texts that are new, each with what is said of it
 
 
 def check_knowledge(data: Dataset) -> Iterable[Finding]:
     """Rows whose answer states a fact that the prompt does not give, and facts that will not stay true."""
     novelties = Novelties(data.examples, data.task)
     today = dt.date.today()
-    facts: list[tuple[Example, str]] = []
-    changing: list[tuple[Example, str]] = []
+    facts: list[tuple[Example, Noted]] = []
+    changing: list[tuple[Example, Noted]] = []
     reasons: Counter[str] = Counter()
     for example in data.examples:
         novelty = novelties.of(example)
         if not is_candidate(novelty):
             continue
-        facts.append((example, names(novelty.counted)))
+        facts.append((example, noted(novelty.counted)))
         pieces = () if novelty.skill else novelty.counted
-        found = {why: piece for piece in pieces if (why := _volatile(example, piece, today))}
+        found = {why: piece.text for piece in pieces if (why := _volatile(example, piece, today))}
         if found:
-            changing.append((example, "; ".join(f"{piece.text}: {why}" for why, piece in found.items())))
+            changing.append((example, tuple((text, why) for why, text in found.items())))
             reasons.update(found.keys())
     yield from _teaches_facts(data, facts)
     yield from _volatile_facts(changing, reasons)
@@ -42,7 +46,7 @@ def _volatile(example: Example, piece: Piece, today: dt.date) -> str | None:
     return volatile(example.output, piece, example.messages[-1].content, today)
 
 
-def _teaches_facts(data: Dataset, rows: Sequence[tuple[Example, str]]) -> Iterable[Finding]:
+def _teaches_facts(data: Dataset, rows: Sequence[tuple[Example, Noted]]) -> Iterable[Finding]:
     share = len(rows) / max(1, len(data.examples))
     if len(rows) < LEAST:
         return
@@ -67,7 +71,7 @@ def _teaches_facts(data: Dataset, rows: Sequence[tuple[Example, str]]) -> Iterab
     yield finding("teaches-facts", severity, [e for e, _ in rows], reason, where, samples=shown(rows))
 
 
-def _volatile_facts(rows: Sequence[tuple[Example, str]], reasons: Counter[str]) -> Iterable[Finding]:
+def _volatile_facts(rows: Sequence[tuple[Example, Noted]], reasons: Counter[str]) -> Iterable[Finding]:
     if not rows:
         return
     kinds = ", ".join(f"{why} ({count:,})" for why, count in reasons.most_common(4))
@@ -76,13 +80,18 @@ def _volatile_facts(rows: Sequence[tuple[Example, str]], reasons: Counter[str]) 
     yield finding("volatile-facts", "note", [e for e, _ in rows], reason, fix, samples=shown(rows))
 
 
-def names(pieces: Sequence[Piece], most: int = 6) -> str:
-    """The texts of pieces, for a remark."""
-    texts = list(dict.fromkeys(piece.text for piece in pieces))
-    return "new: " + ", ".join(texts[:most]) + (", …" if len(texts) > most else "")
+def noted(pieces: Sequence[Piece]) -> Noted:
+    """The texts of pieces, each once, with nothing to say of them."""
+    return tuple((text, "") for text in dict.fromkeys(piece.text for piece in pieces))
 
 
-def shown(rows: Sequence[tuple[Example, str]]) -> list[Sample]:
-    """A few rows to look at, from all over the set, with what is remarked of each."""
+def shown(rows: Sequence[tuple[Example, Noted]]) -> list[Sample]:
+    """A few rows to look at, from all over the set, with what is new in them. Parts of personal data are left out."""
     step = max(1, len(rows) // SHOWN)
-    return [sample(example, remark=remark) for example, remark in rows[::step][:SHOWN]]
+    return [sample(example, remark=_remark(example, new)) for example, new in rows[::step][:SHOWN]]
+
+
+def _remark(example: Example, new: Noted) -> str:
+    seen = veiled(example.output)
+    texts = [f"{text} ({why})" if why else text for text, why in new if text in seen]
+    return "new: " + ", ".join(texts[:NAMED]) + (", …" if len(texts) > NAMED else "") if texts else ""

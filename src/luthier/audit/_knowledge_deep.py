@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding
-from luthier.audit._knowledge import names, shown
+from luthier.audit._knowledge import noted, shown
 from luthier.audit._knowledge_label import Share
 from luthier.audit._knowledge_probe import local
 from luthier.data import Example
@@ -118,7 +118,7 @@ def _placed(unknown: Sequence[JudgedRow]) -> Iterable[Finding]:
 
 def _shown(rows: Sequence[JudgedRow]) -> tuple[list[Example], list[Sample]]:
     """The examples of labelled rows, and a few to look at."""
-    pairs = [(row.example, names(row.novelty.counted)) for row in rows]
+    pairs = [(row.example, noted(row.novelty.counted)) for row in rows]
     return [example for example, _ in pairs], shown(pairs)
 
 
