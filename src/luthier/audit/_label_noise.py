@@ -21,7 +21,7 @@ TRAINED_ON = 20_000  # rows: more make the classifiers hardly better, and much s
 CHUNK = 10_000
 READ = 2_000  # characters of an input
 GRAM = 4
-UNKNOWN = -1.5  # score of a class that a classifier has not met; those of classes it rejects are near -1
+UNKNOWN = -100.0  # score of a class that a classifier has not met
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,9 +54,10 @@ def columns(rows: Sequence[Example]) -> list[tuple[str, list[tuple[Example, str]
     Only of fields that half of the rows have, and of 8 at most.
     """
     found: dict[str, list[tuple[Example, str]]] = {}
+    same: dict[str, str] = {}  # equal values are kept once
     for row in rows:
         for name, value in _values(row.output):
-            found.setdefault(name, []).append((row, value))
+            found.setdefault(name, []).append((row, same.setdefault(value, value)))
     common = [(name, cells) for name, cells in found.items() if len(cells) * 2 >= len(rows)]
     return sorted(common, key=lambda item: -len(item[1]))[:MOST_FIELDS]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,8 @@ LEAST_WORDS = 4
 RULE = 0.8  # share of the rows from which their language is the rule
 SURE = 0.5  # probability of the language found
 EXCLUDED = 0.005  # probability of the expected language, below which a row is not in it
-KEPT = 6  # languages of a row that are remembered
+ASKED = 5_000  # rows that say which language is the rule
+KEPT = 6  # likeliest languages of a text that are looked at
 TOLD = 0.2  # of the rows must be long and plain enough to be told
 SHOWN = 5
 
@@ -44,6 +46,12 @@ _NAMES = {
     "pt": "portuguese|portug", "ro": "romanian", "ru": "russian", "sv": "swedish", "th": "thai", "tr": "turkish",
     "uk": "ukrainian", "vi": "vietnamese", "zh": "chinese|mandarin",
 }  # fmt: skip
+
+
+_PARTS: tuple[tuple[str, Callable[[Example], str]], ...] = (
+    ("input", lambda e: e.input_text),
+    ("output", lambda e: e.output),
+)
 
 
 class Languages:
@@ -87,19 +95,27 @@ def _identifier() -> LanguageIdentifier:
 
 def check_language(data: Dataset) -> Iterable[Finding]:
     """Inputs and outputs that are not in the language of the rest; where there is none, outputs unlike their inputs."""
-    if len(data.examples) < LEAST_ROWS:
+    rows = data.examples
+    if len(rows) < LEAST_ROWS:
         return
-    told: dict[str, list[dict[str, float] | None]] = {}
-    parts: tuple[tuple[str, Callable[[Example], str]], ...] = (
-        ("input", lambda e: e.input_text),
-        ("output", lambda e: e.output),
-    )
+    some = random.Random(0).sample(rows, min(len(rows), ASKED))
     languages = Languages()
-    for part, text in parts:
-        texts = [text(e) for e in data.examples]
-        told[part] = [languages(t) for t in texts] if _running(texts) else [None] * len(texts)
-        yield from _strangers(data.examples, part, text, told[part])
-    yield from _unlike_their_inputs(data.examples, told["input"], told["output"])
+    for part, text in _PARTS:
+        rule = _rule([text(row) for row in some], languages)
+        if rule is not None:
+            yield from _strangers(rows, part, text, rule, languages)
+    yield from _unlike_their_inputs(rows, some, languages)
+
+
+def _rule(texts: Sequence[str], languages: Languages) -> str | None:
+    """The language of nearly all of some texts that can be told; None where there is none, or they are no text."""
+    if not _running(texts):
+        return None
+    known = Counter(_best(p) for text in texts if (p := languages(text)) is not None)
+    if not known or known.total() < max(LEAST_ROWS / 2, TOLD * len(texts)):
+        return None
+    rule, count = known.most_common(1)[0]
+    return rule if count >= RULE * known.total() else None
 
 
 def _running(texts: Sequence[str]) -> bool:
@@ -127,18 +143,12 @@ def _elsewhere(probabilities: dict[str, float], expected: str) -> str | None:
 
 
 def _strangers(
-    rows: Sequence[Example], part: str, text: Callable[[Example], str], told: Sequence[dict[str, float] | None]
+    rows: Iterable[Example], part: str, text: Callable[[Example], str], rule: str, languages: Languages
 ) -> Iterator[Finding]:
-    known = Counter(_best(p) for p in told if p is not None)
-    if not known or known.total() < max(LEAST_ROWS / 2, TOLD * len(rows)):
-        return
-    rule, count = known.most_common(1)[0]
-    if count < RULE * known.total():
-        return
     found = [
         (row, language)
-        for row, probabilities in zip(rows, told, strict=True)
-        if probabilities is not None and (language := _elsewhere(probabilities, rule))
+        for row in rows
+        if (told := languages(text(row))) is not None and (language := _elsewhere(told, rule))
         if part == "input" or not _asked_for(row, language)
     ]
     if found:
@@ -155,27 +165,31 @@ def _asked_for(row: Example, language: str) -> bool:
     return sum(word in held for word in words) * 2 > len(words)
 
 
-def _unlike_their_inputs(
-    rows: Sequence[Example], inputs: Sequence[dict[str, float] | None], outputs: Sequence[dict[str, float] | None]
-) -> Iterator[Finding]:
+def _unlike_their_inputs(rows: Iterable[Example], some: Sequence[Example], languages: Languages) -> Iterator[Finding]:
     """Where several languages are asked in and answered in: outputs that are not in the language of their input."""
-    pairs = [
-        (row, _best(given), answer)
-        for row, given, answer in zip(rows, inputs, outputs, strict=True)
-        if given is not None and answer is not None and _probability(given, _best(given)) >= SURE
-    ]
-    asked = Counter(language for _, language, _ in pairs)
-    if len(pairs) < LEAST_ROWS or asked.most_common(1)[0][1] >= RULE * len(pairs):
+    if not all(_running([text(row) for row in some]) for _, text in _PARTS):
         return
-    found = [
-        (row, language)
-        for row, given, answer in pairs
-        if (language := _elsewhere(answer, given)) and not _asked_for(row, language)
-    ]
-    if 0 < len(found) <= (1 - RULE) * len(pairs):
-        yield _finding(
-            found, "outputs that are not in the language of their input, as the others are", lambda e: e.output
-        )
+    asked = Counter(pair[0] for row in some if (pair := _pair(row, languages)) is not None)
+    if asked.total() < LEAST_ROWS or asked.most_common(1)[0][1] >= RULE * asked.total():
+        return
+    pairs, found = 0, []
+    for row in rows:
+        pair = _pair(row, languages)
+        pairs += pair is not None
+        language = None if pair is None else _elsewhere(pair[1], pair[0])
+        if language is not None and not _asked_for(row, language):
+            found.append((row, language))
+    if 0 < len(found) <= (1 - RULE) * pairs:
+        what = "outputs that are not in the language of their input, as the others are"
+        yield _finding(found, what, lambda e: e.output)
+
+
+def _pair(row: Example, languages: Languages) -> tuple[str, dict[str, float]] | None:
+    """The language of an input and what its output reads like; None where one of them cannot be told."""
+    given, answer = languages(row.input_text), languages(row.output)
+    if given is None or answer is None or _probability(given, _best(given)) < SURE:
+        return None
+    return _best(given), answer
 
 
 def _finding(found: Sequence[tuple[Example, str]], what: str, text: Callable[[Example], str]) -> Finding:
