@@ -52,10 +52,9 @@ def found(
     return {f.code: f for f in findings}
 
 
-def test_clean_rows_have_no_findings(tmp_path: Path) -> None:
+def test_clean_rows_are_only_few(tmp_path: Path) -> None:
     rows = different(60)
-    findings = found(task(tmp_path), rows, split_examples(rows, task(tmp_path).split))
-    assert set(findings) == {"small-test"}  # nine cases show little
+    assert list(found(task(tmp_path), rows, split_examples(rows, task(tmp_path).split))) == ["small-test"]
 
 
 def test_few_rows_block(tmp_path: Path) -> None:

@@ -445,3 +445,34 @@ def test_traffic_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_inputs(write_lines(tmp_path / "t.jsonl", [{"prompt": "u"}, {"prompt": ""}]))
     assert [p.line for p in caught.value.problems] == [2]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2024-03-01", "2024-03-01T00:00:00+00:00"),
+        ("2024-03-01T10:30:00+02:00", "2024-03-01T10:30:00+02:00"),
+        ("2024-03", "2024-03-01T00:00:00+00:00"),
+        ("2024", "2024-01-01T00:00:00+00:00"),
+        (1709251200, "2024-03-01T00:00:00+00:00"),
+        ("1709251200000", "2024-03-01T00:00:00+00:00"),
+    ],
+)
+def test_dates_of_rows(tmp_path: Path, written: object, meant: str) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_text(json.dumps({"prompt": "q", "completion": "a", "when": written}))
+    (row,) = read_examples(file, time="when")
+    assert row.time is not None and row.time.isoformat() == meant
+
+
+def test_a_date_that_cannot_be_told_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "d.jsonl"
+    dates = ["2024-03-01", "01/02/2024", None, "yesterday"]
+    file.write_text("\n".join(json.dumps({"prompt": "q", "completion": "a", "when": d}) for d in dates))
+    with pytest.raises(DataError) as caught:
+        read_examples(file, time="when")
+    assert [p.line for p in caught.value.problems] == [2, 3, 4]
+    assert "2024-01-31" in caught.value.problems[0].what and "missing" in caught.value.problems[1].what
+    with pytest.raises(DataError, match="has the key") as caught:
+        read_examples(file, time="wen")
+    assert "split.time" in caught.value.fix

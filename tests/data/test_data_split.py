@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -278,3 +279,52 @@ def test_a_split_comes_back_from_its_record() -> None:
         split_from_dict(split_as_dict(split), rows[:-1])
     with pytest.raises(SplitError, match="format 2"):
         split_from_dict(split_as_dict(split) | {"format": 2}, rows)
+
+
+def labelled(n: int, parts: dict[str, int]) -> list[Example]:
+    names = [name for name, count in parts.items() for _ in range(count)]
+    return [replace(e, output=names[i % len(names)]) for i, e in enumerate(different(n))]
+
+
+def shares(side: Sequence[Example]) -> dict[str, float]:
+    return {name: sum(e.output == name for e in side) / len(side) for name in sorted({e.output for e in side})}
+
+
+def test_labels_are_divided_in_proportion_whatever_the_order() -> None:
+    rows = labelled(400, {"often": 15, "seldom": 4, "rare": 1})
+    split = split_examples(rows, SplitSettings(), stratify=True)
+    assert [len(side) for side in sides(split)] == [280, 60, 60]
+    for side in sides(split):
+        assert shares(side) == pytest.approx({"often": 0.75, "seldom": 0.20, "rare": 0.05}, abs=0.01)
+    shuffled = random.Random(1).sample(rows, len(rows))
+    assert split_examples(shuffled, SplitSettings(), stratify=True) == split
+    loose = [shares(side).get("rare", 0) for side in sides(split_examples(rows, SplitSettings()))]
+    assert max(loose) > 0.051 or min(loose) < 0.049  # without, it is left to chance
+
+
+def test_groups_stay_together_where_labels_are_in_proportion() -> None:
+    rows = [replace(e, group=f"g{i // 3}") for i, e in enumerate(labelled(300, {"a": 2, "b": 1}))]
+    split = split_examples(rows, SplitSettings(), stratify=True)
+    assert not crossing(split, {e.id: e.group or "" for e in rows})
+    assert [abs(len(side) - n) <= 3 for side, n in zip(sides(split), (210, 45, 45), strict=True)] == [True] * 3
+
+
+def test_the_last_row_of_a_label_is_trained() -> None:
+    rows = [*labelled(100, {"a": 1, "b": 1}), *(replace(e, output="once") for e in different(1, seed=8))]
+    for seed in range(5):
+        split = split_examples(rows, SplitSettings(seed=seed), stratify=True)
+        assert "once" in shares(split.train)
+
+
+def test_the_latest_rows_are_test() -> None:
+    start = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    rows = [replace(e, time=start + dt.timedelta(days=i)) for i, e in enumerate(different(100))]
+    rows.append(replace(example(rows[0].input_text + "!", "again"), time=start + dt.timedelta(days=200)))
+    split = split_examples(random.Random(0).sample(rows, 101), SplitSettings(time="when"))
+    assert rows[0] in split.test and rows[100] in split.test  # near duplicates stay on one side, that of the latest
+    latest = [max(e.time or start for e in side) for side in sides(split)]
+    assert latest == sorted(latest)
+    plain = [e.time or start for e in split.test if e is not rows[0]]
+    assert min(plain) > latest[1]
+    with pytest.raises(SplitError, match="has no date"):
+        split_examples([*rows, *different(1, seed=5)], SplitSettings(time="when"))

@@ -13,7 +13,7 @@ from luthier.spec import JsonScore, Task
 
 MANY_DUPLICATES = 0.05
 
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"(?!\s*:)')  # a text in JSON that is no key
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?')  # a text in JSON; before a colon it is a key
 _FREE_TEXT = ("chrf", "rouge", "python")
 
 
@@ -118,7 +118,11 @@ def _differ(by_output: dict[str, list[Example]]) -> bool:
 def _without_copied(meaning: str, example: Example) -> str:
     """A meaning without the texts in it that are copied from the input: those may differ where the inputs do."""
     text = normalise(example.input_text)
-    return _QUOTED.sub(lambda match: '""' if normalise(match[1]) in text else match[0], meaning)
+
+    def left(match: re.Match[str]) -> str:
+        return match[0] if match[2] or normalise(match[1]) not in text else '""'
+
+    return _QUOTED.sub(left, meaning)
 
 
 def _inputs(count: int) -> str:
