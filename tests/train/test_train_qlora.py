@@ -177,6 +177,33 @@ def test_no_pass_rewrites_the_weights(base, recipe):
         assert torch.equal(layer.weight.data, weight) and torch.equal(layer.weight.quant_state.absmax, scales)
 
 
+def test_layers_that_are_computed_again_have_the_same_gradients(base, rows, recipe):
+    found = []
+    for again in (False, True):
+        trainee = Trainee(load_body(base, torch.float32, "qlora"), recipe)
+        with torch.no_grad():
+            for name, master in trainee.masters.items():
+                if "lora_B" in name:  # zero at first, and with it the gradient of A
+                    master.copy_(torch.linspace(-0.1, 0.1, master.numel()).view_as(master))
+        trainee.publish()
+        if again:
+            trainee.keep_only_layer_inputs()
+        saved = []
+
+        def keep(tensor, saved=saved):
+            saved.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = trainee.module(input_ids=IDS).logits
+        logits.log_softmax(-1)[..., 11].sum().backward()
+        found.append((sum(t.numel() for t in saved), {n: p.grad for n, p in trainee.masters.items()}))
+    (kept, plain), (less, recomputed) = found
+    assert less < 0.5 * kept
+    for name, gradient in plain.items():
+        assert gradient.abs().max() > 0 and torch.equal(gradient, recomputed[name])
+
+
 def test_it_can_be_estimated(base, rows, recipe):
     four, whole = (estimate(Job.of(base, rows, replace(recipe, method=name), ())) for name in ("qlora", "lora"))
     assert four.memory.phases["steps"]["weights"] < whole.memory.phases["steps"]["weights"]

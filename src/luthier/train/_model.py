@@ -62,7 +62,7 @@ def load_body(
         with quiet():
             from luthier.train._nf4 import four_bits, settle
 
-        how |= {"quantization_config": four_bits(dtype), "device_map": {"": base.device}}
+        how |= {"quantization_config": four_bits(dtype), "device_map": {"": device or base.device}}
     with quiet():
         body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base_folder(base), **how)
     if method == "qlora":

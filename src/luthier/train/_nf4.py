@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from bitsandbytes.nn.modules import Linear4bit
+from bitsandbytes.nn.modules import Linear4bit, fix_4bit_weight_quant_state_from_module
 from peft.tuners.lora.bnb import Linear4bit as AdaptedLinear4bit
 from torch import Tensor
+from torch.nn import Parameter
 from transformers import BitsAndBytesConfig
 
 from luthier.train._lora import LowRank
@@ -43,16 +44,30 @@ def settle(body: torch.nn.Module) -> None:
             weight.data = weight.data.clone()
 
 
+def make_divisible(body: torch.nn.Module, device: torch.device) -> None:
+    """Have the packed weights be plain parameters, which can be shared out byte by byte.
+
+    Their scales, a thirtieth of them, stay whole: they move to `device`, where each layer keeps them.
+    """
+    for layer in body.modules():
+        if isinstance(layer, Linear4bit):
+            packed: Any = layer.weight
+            layer.quant_state = packed.quant_state
+            layer.quant_state.to(device)
+            layer.weight = Parameter(packed.data, requires_grad=False)
+
+
 class FusedLinear4bit(AdaptedLinear4bit):
     """`FusedLinear` over weights that each pass unpacks and none keeps."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Output [..., out] for x [..., in]."""
+        base: Any = self.get_base_layer()
+        fix_4bit_weight_quant_state_from_module(base)  # gathered parts come without their scales
         [name] = self.active_adapters
         if self.disable_adapters or self.merged or name in self.lora_variant or args or kwargs:
             plain: Tensor = super().forward(x, *args, **kwargs)
             return plain
-        base: Any = self.get_base_layer()
         unpack = partial(dequantize_4bit, quant_state=base.weight.quant_state)
         weights = (base.weight.data, base.bias, self.lora_A[name].weight, self.lora_B[name].weight)
         scale = self.scaling[name]
