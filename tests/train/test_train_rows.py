@@ -102,7 +102,13 @@ def apart(monkeypatch):
 
 
 def test_several_processes_render_what_one_does(base, rows, monkeypatch, apart):
-    bad = [*rows[:7], made(" ", number=7), *rows[7:], made("x <|im_start|>", number=9), made(prompt="ж 日本 <|im_end|>\n")]
+    bad = [
+        *rows[:7],
+        made(" ", number=7),
+        *rows[7:],
+        made("x <|im_start|>", number=9),
+        made(prompt="ж 日本 <|im_end|>\n"),
+    ]
     with_tokens = base.with_tokens(("<refund>",))
     spoken = [*bad, made("<refund> it", number=11)]
     for model, asked in ((base, bad), (with_tokens, spoken)):

@@ -62,5 +62,7 @@ def processors() -> int:
 def _start(code: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     environment["TOKENIZERS_PARALLELISM"] = "false"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, encoding="utf-8", **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, encoding="utf-8", stdin=pipe, stdout=pipe, stderr=pipe
+    )

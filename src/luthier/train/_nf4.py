@@ -26,8 +26,8 @@ TOGETHER = 8  # layers packed before memory is given back: it takes as long as p
 def pack(body: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> None:
     """Put the linear layers but the output head in NF4 and the rest in `dtype`, all of it on `device`.
 
-    It is done layer by layer, and what their rounding took is given back on the way: between packed weights, which stay,
-    the C library would keep it (SmolLM2-135M: 550 MB). The files that the model was mapped from are let go of.
+    It is done layer by layer, and what their rounding took is given back on the way: between packed weights, which
+    stay, the C library would keep it (SmolLM2-135M: 550 MB). The files that the model was mapped from are let go of.
     """
     own, head = body.dtype, body.get_output_embeddings()  # type: ignore[no-untyped-call]  # without types there
     linear = [name for name, layer in body.named_modules() if isinstance(layer, (Linear, Conv1D)) and layer is not head]
@@ -46,8 +46,10 @@ def _packed(layer: Any, dtype: torch.dtype, device: torch.device) -> Linear4bit:
     weight = layer.weight.data.to(dtype)
     if isinstance(layer, Conv1D):  # it is [in, out]
         weight = weight.t()
-    found = Linear4bit(weight.shape[1], weight.shape[0], compute_dtype=dtype, device="meta")
-    found.weight = Params4bit(weight, compress_statistics=True, quant_type="nf4", module=found).to(device)
+    make: Any = Linear4bit  # without types, like the method of the weight below
+    found: Linear4bit = make(weight.shape[1], weight.shape[0], compute_dtype=dtype, device="meta")
+    packed: Any = Params4bit(weight, compress_statistics=True, quant_type="nf4", module=found)
+    found.weight = packed.to(device)
     found.bias = layer.bias
     # With AVX512-BF16 it would rewrite the weights at the first pass without gradients, and for good: that rounds the
     # scales again, and nothing that is computed from the new form has a gradient.

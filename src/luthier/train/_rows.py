@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from luthier.models import LocalModel, Outline
 
 SHORTEST_PLAIN = 8  # tokens; the first ones of a text are hardly predictable and say little
-EACH = 2_000  # rows at least for a process: it takes as long to start as to render 1,000 short ones
+EACH = 2_000  # rows at least for a process: it takes as long to start as to render 1,500 short ones
+MOST = 8  # processes: each holds 0.4 GB
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def special_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 def _encode_all(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> Sequence[EncodedRow | str]:
     """Each row as tokens, or what is wrong with it."""
-    count = min(processors(), len(rows) // EACH) if len(rows) >= 2 * EACH else 1
+    count = min(processors(), MOST, len(rows) // EACH) if len(rows) >= 2 * EACH else 1
     kind = type(tokenizer)
     if count == 1 or not kind.__module__.startswith("transformers."):  # another class may not load as it was
         special = special_tokens(tokenizer)
