@@ -24,8 +24,11 @@ from luthier.train._trie import tree_tokens
 
 HERE = Path(__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["peft", "transformers.models.llama.modeling_llama", "luthier.train._loop"])
+SERVER.set_forkserver_preload(
+    ["peft", "transformers.models.llama.modeling_llama", "luthier.train._loop", "luthier.train._nf4"]
+)
 RECIPE = Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=2.0, batch_size=8, evaluate_every=3)
+PACKED = replace(RECIPE, method="qlora")
 FULL = replace(RECIPE, method="full", learning_rate=1e-3, weight_decay=0.01)
 REPLAY = [TrainingRow(f"r{i}", (Message("user", f"what is {i}"),), f"it is {40 + i}, I think", "") for i in range(6)]
 
@@ -87,6 +90,9 @@ def assert_equal_within_rounding(result, alone, rtol=1e-3, atol=1e-5):
         pytest.param(RECIPE, False, 3, id="lora, three"),
         pytest.param(RECIPE, True, 2, id="lora, sharded"),
         pytest.param(replace(RECIPE, variant="dora"), True, 2, id="dora, sharded"),
+        pytest.param(PACKED, False, 2, id="qlora"),
+        pytest.param(PACKED, True, 2, id="qlora, sharded"),
+        pytest.param(replace(PACKED, variant="dora", layers=("q_proj",)), True, 3, id="qdora, sharded, three"),
         pytest.param(FULL, False, 2, id="full"),
         pytest.param(FULL, True, 2, id="full, sharded"),
         pytest.param(FULL, True, 3, id="full, sharded, three"),
@@ -117,7 +123,7 @@ def test_sharded_processes_without_rows_and_with_more_passes_than_others_keep_co
         assert_equal_within_rounding(result, alone)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("recipe", [RECIPE, PACKED, FULL], ids=["lora", "qlora", "full"])
 def test_layers_that_are_computed_again_give_the_same(recipe, base, rows, score, tmp_path, together, monkeypatch):
     alone = fine_tune(base, rows, recipe, tmp_path / "alone", score=score, replay=REPLAY)
     assert together(tmp_path / "out", recipe, shard=True, recompute=True) == [0, 0]
@@ -199,9 +205,9 @@ def test_who_waits_for_a_process_that_has_ended_is_told_so():
     assert [process.exitcode for process in processes] == [7, 3]
 
 
-def test_four_bits_cannot_be_sharded(base):
+def test_added_tokens_cannot_be_sharded(base):
     with pytest.raises(TrainingError, match="cannot be sharded"):
-        _shard.make_trainee(base, replace(RECIPE, method="qlora"), torch.float32, Group(0, 2), shard=True)
+        _shard.make_trainee(base, replace(RECIPE, added_tokens=("<a>",)), torch.float32, Group(0, 2), shard=True)
 
 
 def test_one_process_cannot_shard(base, rows, score, tmp_path):
@@ -212,8 +218,11 @@ def test_one_process_cannot_shard(base, rows, score, tmp_path):
 
 def test_weights_are_sharded_unasked_where_a_device_is_too_small(base, monkeypatch):
     weights = base.n_parameters
-    needed = {"lora": 4 + 4, "full": 4 + 16}  # base and copy; base, masters, gradients and moments
-    for recipe in (RECIPE, FULL):
+    linear = sum(layer.weight.numel() for layer in base.module.model.layers.modules() if hasattr(layer, "in_features"))
+    packed = 4 - (4 - 0.5) * linear / weights  # scales come on top
+    # Base and copy; base, masters, gradients and moments.
+    needed = {"lora": 4 + 4, "qlora": 4 + packed + 0.03, "full": 4 + 16}
+    for recipe in (RECIPE, PACKED, FULL):
         for room, fits in ((needed[recipe.method] / 0.6 + 0.1, True), (needed[recipe.method] / 0.6 - 0.1, False)):
             monkeypatch.setattr(_shard, "_memory", lambda device, group, room=room: room * weights)
             assert _shard._fits(base, recipe, torch.float32, Group(0, 2)) is fits

@@ -12,6 +12,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from luthier.data import Message
 from luthier.errors import TrainingError
@@ -77,6 +78,29 @@ def test_the_linear_layers_take_less_than_a_sixth_of_the_memory(base):
 
     wanted = [plain.get_submodule(n) for n, part in body.named_modules() if isinstance(part, Linear4bit)]
     assert 6 * sum(map(size, layers)) < sum(4 * layer.weight.numel() for layer in wanted)
+
+
+def test_packed_weights_are_those_of_transformers(base, make_tiny_model):
+    gpt2 = make_tiny_model("GPT2Config", n_embd=64, n_layer=2, n_head=4)  # its layers are [in, out]
+    for folder, dtype in [(base.folder, torch.bfloat16), (gpt2, torch.float32)]:
+        how = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        wanted = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, quantization_config=how).eval()
+        found = load_body(load_folder(folder, name="tiny"), dtype, "qlora")
+        assert [n for n, _ in found.named_parameters()] == [n for n, _ in wanted.named_parameters()]
+        assert len(layers_of(found)) == len(layers_of(wanted)) > 0 and found.dtype == wanted.dtype
+        for (name, a), (_, b) in zip(found.named_parameters(), wanted.named_parameters(), strict=True):
+            assert a.dtype == b.dtype and torch.equal(a, b), name
+        for a, b in zip(layers_of(found), layers_of(wanted), strict=True):
+            assert a.weight.quant_state == b.weight.quant_state
+            assert torch.equal(a.weight.quant_state.absmax, b.weight.quant_state.absmax)
+        for layer in layers_of(wanted):
+            layer.support_avx512bf16_for_cpu = False  # it rewrites the weights
+        assert torch.equal(found(input_ids=IDS).logits, wanted(input_ids=IDS).logits)
 
 
 def test_it_trains_as_lora_on_the_same_values(base, unpacked, rows, replay, recipe, score, tmp_path, exact):
@@ -177,6 +201,33 @@ def test_no_pass_rewrites_the_weights(base, recipe):
         assert torch.equal(layer.weight.data, weight) and torch.equal(layer.weight.quant_state.absmax, scales)
 
 
+def test_layers_that_are_computed_again_have_the_same_gradients(base, rows, recipe):
+    found = []
+    for again in (False, True):
+        trainee = Trainee(load_body(base, torch.float32, "qlora"), recipe)
+        with torch.no_grad():
+            for name, master in trainee.masters.items():
+                if "lora_B" in name:  # zero at first, and with it the gradient of A
+                    master.copy_(torch.linspace(-0.1, 0.1, master.numel()).view_as(master))
+        trainee.publish()
+        if again:
+            trainee.keep_only_layer_inputs()
+        saved = []
+
+        def keep(tensor, saved=saved):
+            saved.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = trainee.module(input_ids=IDS).logits
+        logits.log_softmax(-1)[..., 11].sum().backward()
+        found.append((sum(t.numel() for t in saved), {n: p.grad for n, p in trainee.masters.items()}))
+    (kept, plain), (less, recomputed) = found
+    assert less < 0.5 * kept
+    for name, gradient in plain.items():
+        assert gradient.abs().max() > 0 and torch.equal(gradient, recomputed[name])
+
+
 def test_it_can_be_estimated(base, rows, recipe):
     four, whole = (estimate(Job.of(base, rows, replace(recipe, method=name), ())) for name in ("qlora", "lora"))
     assert four.memory.phases["steps"]["weights"] < whole.memory.phases["steps"]["weights"]
@@ -195,7 +246,8 @@ def test_without_bitsandbytes(base, rows, recipe, score, tmp_path, monkeypatch):
 
 def test_a_quantised_base_is_not_quantised_again(base, rows, recipe, score, tmp_path):
     folder = tmp_path / "model"
-    load_body(base, torch.float32, "qlora").save_pretrained(folder)
+    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    AutoModelForCausalLM.from_pretrained(base.folder, quantization_config=how).save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     quantised = load_folder(folder, name="small")
     with pytest.raises(TrainingError, match="small is quantised already"):

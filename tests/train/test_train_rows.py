@@ -1,12 +1,18 @@
 """Rows that would teach nothing or the wrong thing are refused, each of them named."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from luthier.data import Message
-from luthier.errors import TeachesNothingError
+from luthier.errors import TeachesNothingError, TrainingError
 from luthier.models import render_prompt
-from luthier.train import TrainingRow, check_rows
-from luthier.train._rows import encode_rows, rounded_length
+from luthier.train import TrainingRow, _apart, check_rows
+from luthier.train import _rows as rows_module
+from luthier.train._apart import call_apart
+from luthier.train._rows import encode_rows, rounded_length, sort_rows
 
 
 def made(output="billing", *, number=1, prompt="my invoice"):
@@ -83,3 +89,70 @@ def test_default_length_is_rounded_up(base, rows):
     encoded = encode_rows(base, rows, None)
     longest = max(len(row.ids) for row in encoded)
     assert rounded_length(encoded) % 64 == 0 and 0 <= rounded_length(encoded) - longest < 64
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Three processes, from six rows on; counts how often rows were given to them."""
+    calls = []
+    monkeypatch.setattr(rows_module, "EACH", 2)
+    monkeypatch.setattr(rows_module, "processors", lambda: 3)
+    monkeypatch.setattr(rows_module, "call_apart", lambda *given: calls.append(given) or call_apart(*given))
+    return calls
+
+
+def test_several_processes_render_what_one_does(base, rows, monkeypatch, apart):
+    bad = [
+        *rows[:7],
+        made(" ", number=7),
+        *rows[7:],
+        made("x <|im_start|>", number=9),
+        made(prompt="ж 日本 <|im_end|>\n"),
+    ]
+    with_tokens = base.with_tokens(("<refund>",))
+    spoken = [*bad, made("<refund> it", number=11)]
+    for model, asked in ((base, bad), (with_tokens, spoken)):
+        found = sort_rows(model, asked, 100)
+        [(_, _, parts)] = apart
+        assert sum(len(part["rows"]) for part in parts) == len(asked) and len(parts) == 3
+        apart.clear()
+        monkeypatch.setattr(rows_module, "EACH", 1000)
+        assert found == sort_rows(model, asked, 100) and len(found[1]) == 2 and apart == []
+        assert all(type(token) is int for row in found[0] for token in row.ids)
+        monkeypatch.setattr(rows_module, "EACH", 2)
+
+
+def test_few_rows_are_rendered_in_one_process(base, rows, apart):
+    assert sort_rows(base, rows[:3], None)[0] and apart == []
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(TrainingError, match="has ended") as caught:
+        call_apart("luthier.train._rows", "encode_part", [{"module": "transformers", "class": "NoSuchClass"}] * 2)
+    assert "NoSuchClass" in caught.value.why and "OMP_NUM_THREADS=1" in caught.value.fix
+
+
+def test_processes_end_when_this_one_is_interrupted(monkeypatch):
+    started = []
+
+    def start(code):
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.PIPE))
+        return started[-1]
+
+    monkeypatch.setattr(_apart, "_start", start)
+    with pytest.raises(KeyboardInterrupt):
+        call_apart("luthier.train._rows", "encode_part", [{}] * 3)
+    for process in started:
+        assert process.wait(10) != 0
+        process.stdin.close()
+
+
+def test_as_many_processes_as_torch_has_threads(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    assert _apart.processors() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert _apart.processors() == 1

@@ -56,17 +56,17 @@ def load_body(
     """
     from transformers import AutoModelForCausalLM
 
-    how: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
     if method == "qlora":
         _check_quantisable(base)
-        with quiet():
-            from luthier.train._nf4 import four_bits, settle
-
-        how |= {"quantization_config": four_bits(dtype), "device_map": {"": base.device}}
+    how: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
     with quiet():
-        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base_folder(base), **how)
+        body: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base_folder(base), dtype="auto" if method == "qlora" else dtype, **how
+        )
     if method == "qlora":
-        settle(body)
+        with quiet():
+            from luthier.train._nf4 import pack
+        pack(body, dtype, device or base.device)
     else:
         body.to(device or base.device)  # type: ignore[arg-type]  # its stubs know strings only
     if base.added.texts:

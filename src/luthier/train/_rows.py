@@ -1,19 +1,27 @@
-"""Training rows as tokens: rendered once, by the renderer that also serves, and refused when they teach nothing."""
+"""Training rows as tokens: rendered once, by the renderer that also serves, and refused when they teach nothing.
+
+Many rows are rendered by several processes, each with a copy of the tokenizer; the result is the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from luthier.data import Message, content_hash
 from luthier.errors import ModelError, Problem, TeachesNothingError
-from luthier.models import render_example
+from luthier.models import quiet, render_example
+from luthier.train._apart import call_apart, processors
 
 if TYPE_CHECKING:
     from luthier.models import LocalModel, Outline
 
 SHORTEST_PLAIN = 8  # tokens; the first ones of a text are hardly predictable and say little
+EACH = 2_000  # rows at least for a process: it takes as long to start as to render 1,500 short ones
+MOST = 8  # processes: each holds 0.4 GB
 
 
 @dataclass(frozen=True)
@@ -80,17 +88,28 @@ def sort_rows(
     model: LocalModel | Outline, rows: Sequence[TrainingRow], max_length: int | None
 ) -> tuple[list[EncodedRow], list[Problem]]:
     """Rows that can be trained on, as tokens, and the problems of those that cannot."""
-    special = special_tokens(model.tokenizer)
     limit = min(max_length or model.max_length, model.max_length)
     encoded: list[EncodedRow] = []
     problems: list[Problem] = []
-    for row in rows:
-        result = _encode(model.tokenizer, row, special, limit)
+    for row, result in zip(rows, _encode_all(model.tokenizer, rows, limit), strict=True):
         if isinstance(result, EncodedRow):
             encoded.append(result)
         else:
             problems.append(Problem(f"row {row.id}: {result}", row.source or None))
     return encoded, problems
+
+
+def encode_part(part: Mapping[str, Any]) -> list[Any]:
+    """For a process of its own: token ids and `start` of each row of a part, or what is wrong with it."""
+    with quiet():
+        tokenizer = getattr(import_module(part["module"]), part["class"]).from_pretrained(part["folder"])
+    special = special_tokens(tokenizer)
+    found: list[Any] = []
+    for messages, output in part["rows"]:
+        row = TrainingRow("", tuple(Message(**message) for message in messages), output, "")
+        result = _encode(tokenizer, row, special, part["limit"])
+        found.append(result if isinstance(result, str) else [result.ids, result.start])
+    return found
 
 
 def replay_rows(
@@ -125,6 +144,26 @@ def rows_hash(rows: Sequence[EncodedRow]) -> str:
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:
     """Texts of the tokenizer's control tokens (end of turn, roles); the renderer makes ordinary text of them."""
     return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
+
+
+def _encode_all(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> Sequence[EncodedRow | str]:
+    """Each row as tokens, or what is wrong with it."""
+    count = min(processors(), MOST, len(rows) // EACH) if len(rows) >= 2 * EACH else 1
+    kind = type(tokenizer)
+    if count == 1 or not kind.__module__.startswith("transformers."):  # another class may not load as it was
+        special = special_tokens(tokenizer)
+        return [_encode(tokenizer, row, special, limit) for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        common = {"module": kind.__module__, "class": kind.__name__, "folder": folder, "limit": limit}
+        texts = [[[message.as_dict() for message in row.messages], row.output] for row in rows]
+        parts = [common | {"rows": texts[i::count]} for i in range(count)]
+        found = call_apart(__name__, encode_part.__name__, parts)
+    results = (found[i % count][i // count] for i in range(len(rows)))
+    return [
+        result if isinstance(result, str) else EncodedRow(row.id, row.source, tuple(result[0]), result[1])
+        for row, result in zip(rows, results, strict=True)
+    ]
 
 
 def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: int) -> EncodedRow | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from luthier.train._attention import NotATreeError, attending_to_trees, why_no_t
 from luthier.train._loss import MicroBatch, flat_batch, held_logits, label_likelihoods, padded_batch, tree_batch
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
+from luthier.train._rest import give_back
 from luthier.train._rows import EncodedRow
 
 SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
@@ -183,7 +185,7 @@ def _precision(
     own: Precision = str(model.dtype).removeprefix("torch.")  # type: ignore[assignment]  # floating dtypes only
     said = ""
     if recipe.method == "qlora":
-        exact = label_likelihoods(load(model.dtype), padded_batch(sample, model.device))
+        exact = _tried(load, model.dtype, sample)
         said, wanted = f"4 bits change the loss by {_change(exact, wanted):.1%}; ", exact
     if model.device.type != "cpu" or model.dtype != torch.float32:
         return own, f"{said}the precision of the base on {model.device.type}"
@@ -191,10 +193,22 @@ def _precision(
         return own, "all weights are trained, in full precision"
     if not multiplies_bf16():
         return own, f"{said}this processor does not multiply bf16"
-    change = _change(label_likelihoods(load(torch.bfloat16), padded_batch(sample, model.device)), wanted)
+    change = _change(_tried(load, torch.bfloat16, sample), wanted)
     if not change <= LOSS_TOLERANCE:
         return own, f"{said}bf16 changes the loss by {change:.1%}"
     return "bfloat16", f"{said}bf16 changes the loss by {change:.2%}"
+
+
+def _tried(
+    load: Callable[[torch.dtype], PreTrainedModel], dtype: torch.dtype, sample: Sequence[EncodedRow]
+) -> torch.Tensor:
+    """Likelihoods of a copy that holds no memory afterwards."""
+    model = load(dtype)
+    found = label_likelihoods(model, padded_batch(sample, model.device))
+    del model
+    gc.collect()  # it refers to itself
+    give_back()
+    return found
 
 
 def _change(found: torch.Tensor, wanted: torch.Tensor) -> float:

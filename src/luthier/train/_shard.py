@@ -4,7 +4,8 @@ torch's `fully_shard` (FSDP2) gathers a block before its forward and backward pa
 part. So every process must run the same number of passes: one with fewer rows runs a token that counts nothing.
 
 With all weights in training, the fp32 masters, their gradients and the optimizer are shared out. With an adapter, the
-frozen weights are; the adapter, a hundredth of them, is whole in every process, as without sharding.
+frozen weights are, in 4 bits as they are packed; the adapter, a hundredth of them, is whole in every process, as
+without sharding.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from luthier.models import LocalModel
 from luthier.train._course import Pass
 from luthier.train._group import Group
 from luthier.train._model import Trainee, load_body
+from luthier.train._predict import NF4
 from luthier.train._recipe import Recipe
 from luthier.train._rest import RestingBase
 from luthier.train._room import memory_limit
 from luthier.train._rows import EncodedRow
+from luthier.train._work import Arithmetic
 
 MASTER_BYTES = 16  # a trained weight in fp32: itself, its gradient and two moments
 ROOM = 0.6  # share of a device's memory that weights may fill; activations and gathered blocks need the rest
@@ -41,7 +44,7 @@ def make_trainee(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Gr
     """The base in training, sharded where that is asked for or where a whole copy would fill the device.
 
     Raises:
-        TrainingError: sharding is asked of one process alone, or for a method that cannot be sharded.
+        TrainingError: sharding is asked of one process alone, or with added tokens.
     """
     if shard:
         group.refuse_alone()
@@ -51,15 +54,7 @@ def make_trainee(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Gr
             why="a few rows of the embeddings are trained, and no part of a table holds them all",
             fix="leave --shard out: each process has the whole base and runs its share of the rows",
         )
-    shardable = recipe.method in ("lora", "full") and not recipe.added_tokens
-    if shard and not shardable:
-        raise TrainingError(
-            f"train: {{method: {recipe.method}}} cannot be sharded",
-            why="4-bit weights are unpacked with scales that lie beside them: a part of them alone says nothing",
-            fix="leave --shard out (each process has all 4-bit weights and runs its share of the rows), or set "
-            "train: {method: lora} in luthier.yaml",
-        )
-    if group.size > 1 and group.any(shard or (shardable and not _fits(base, recipe, dtype, group))):
+    if group.size > 1 and group.any(shard or not (recipe.added_tokens or _fits(base, recipe, dtype, group))):
         return ShardedTrainee(base, recipe, dtype)
     return Trainee(load_body(base, dtype, recipe.method), recipe, base.added.ids)
 
@@ -86,7 +81,7 @@ class ShardedTrainee(Trainee):
         self._dtype = dtype
         self._mesh = init_device_mesh("cuda" if dist.get_backend() == "nccl" else "cpu", (dist.get_world_size(),))
         self._base_in_parts: PreTrainedModel | None = None
-        body = load_body(base, dtype, device=torch.device("cpu"))
+        body = load_body(base, dtype, recipe.method, torch.device("cpu"))
         if recipe.method == "full":
             # The shards are the masters, and begin as what the base is in `dtype`; blocks are gathered in `dtype`.
             body.to(torch.promote_types(dtype, torch.float32))  # type: ignore[arg-type]  # its stubs know strings only
@@ -96,6 +91,10 @@ class ShardedTrainee(Trainee):
         adapter = [] if self.method == "full" else [p for p in self.module.parameters() if p.requires_grad]
         for parameter in adapter:
             parameter.data = parameter.data.to(self.device)
+        if self.method == "qlora":
+            from luthier.train._nf4 import make_divisible
+
+            make_divisible(self.body, self.device)
         policy = MixedPrecisionPolicy()
         if self.method == "full":
             exact = torch.promote_types(self._dtype, torch.float32)
@@ -229,7 +228,9 @@ def blocks_of(body: PreTrainedModel) -> list[Module]:
 
 def _fits(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Group) -> bool:
     """Whether a process's device holds base, training copy and optimizer and has room left for the work."""
-    copy = base.n_parameters * (dtype.itemsize if recipe.method != "full" or dtype.itemsize < 4 else 0)
+    copy: float = base.n_parameters * (dtype.itemsize if recipe.method != "full" or dtype.itemsize < 4 else 0)
+    if recipe.method == "qlora":
+        copy -= (dtype.itemsize - NF4) * Arithmetic.of(base.module.config, recipe, 0).layers
     trained = base.n_parameters * (MASTER_BYTES if recipe.method == "full" else 0)
     own = sum(weight.numel() * weight.element_size() for weight in base.module.parameters())
     needed: float = copy + trained + own
