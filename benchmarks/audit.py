@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="*", help="names of damages; all by default")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    planned = [damage for kind in KINDS for damage in import_module(f"damages.{kind}").DAMAGES]
+    planned = [damage for kind in KINDS for damage in getattr(import_module(f"damages.{kind}"), "DAMAGES", ())]
     kept = True
     print(f"{'damage':32}{'set':12}{'planted':>8}{'found':>7}{'precision':>11}{'recall':>8}{'before':>8}  promised")
     for damage in planned:
