@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from luthier import data
-from luthier.audit import Dataset, Finding, _traces, audit, write_fixed
-from luthier.audit._form import UNUSABLE_FIXES
+from luthier.audit import Dataset, Finding, _traces, write_fixed
+from luthier.audit._form import UNUSABLE_FIXES, check_form
+from luthier.audit._preference import check_preference
+from luthier.audit._provenance import check_provenance
+from luthier.audit._text import check_text
 from luthier.data import Example, Message, scan_examples
 from luthier.spec import Task
 
@@ -29,6 +32,11 @@ def task(folder: Path) -> Task:
     return Task.model_validate(
         {"task": "t", "goal": "g", "examples": folder / "d.jsonl", "score": {"kind": "exact"}, "base": "b"}
     )
+
+
+def audit(data: Dataset) -> list[Finding]:
+    """The checks that this file is about."""
+    return [f for check in (check_form, check_text, check_preference, check_provenance) for f in check(data)]
 
 
 def codes(tmp_path: Path, *rows: Example) -> dict[str, Finding]:
@@ -88,8 +96,7 @@ def test_damage_is_found(tmp_path: Path, code: str, text: str) -> None:
     ],
 )
 def test_what_only_looks_like_damage_is_left_alone(tmp_path: Path, text: str) -> None:
-    allowed = {"input-length", "output-length", "rare-label"}
-    assert set(codes(tmp_path, ask(text, f"{text} yes"))) <= allowed
+    assert codes(tmp_path, ask(text, f"{text} yes")) == {}
 
 
 def test_samples_cannot_steer_a_terminal(tmp_path: Path) -> None:
