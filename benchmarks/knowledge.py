@@ -106,12 +106,12 @@ def mixture(sets: dict[str, LabelledSet], facts: str, others: str, share: float,
 def report_words(sets: dict[str, LabelledSet], seed: int) -> bool:
     """The figures that take no model; whether what is asked of the held-out sets is kept."""
     found = {name: scored(some) for name, some in sets.items()}
-    print(f"{'set':20}{'rows':>5}{'facts':>6}{'flagged':>8}{'mean evidence':>15}")
+    print(f"{'set':22}{'rows':>5}{'facts':>6}{'flagged':>8}{'mean evidence':>15}")
     for name, rows in found.items():
         flagged = sum(novelty.evidence >= FACT for _, novelty in rows)
         mean = sum(novelty.evidence for _, novelty in rows) / len(rows)
         kind = "" if name not in APART else "  (reported apart)"
-        print(f"{name:20}{len(rows):5}{sum(row.fact for row, _ in rows):6}{flagged:8}{mean:15.2f}{kind}")
+        print(f"{name:22}{len(rows):5}{sum(row.fact for row, _ in rows):6}{flagged:8}{mean:15.2f}{kind}")
     groups = {"looked at": TUNED, "held out": HELD_OUT, "all": TUNED + HELD_OUT}
     for label, names in groups.items():
         rows = [pair for name in names for pair in found[name]]
@@ -162,13 +162,15 @@ def report_base(sets: dict[str, LabelledSet], asked: Asked, seed: int) -> None:
         found = Counter(
             row.label for row in asked.judge(some.others or [r.example for r in some.rows], some.rows[:ASKED])
         )
-        print(f"  {name:20}" + ", ".join(f"{label} {count}" for label, count in found.most_common()), flush=True)
+        print(f"  {name:24}" + ", ".join(f"{label} {count}" for label, count in found.most_common()), flush=True)
     print("\nwith the documents of xquad: its facts stand in them, those of mmlu do not")
     passages = asked.passages()
     for name in ("xquad closed", "mmlu open"):
         some = sets[name]
-        found = Counter(row.label for row in asked.judge(some.others, some.rows[:ASKED], passages))
-        print(f"  {name:20}" + ", ".join(f"{label} {count}" for label, count in found.most_common()), flush=True)
+        judged = asked.judge(some.others, some.rows[:ASKED], passages)
+        found = Counter(row.label for row in judged)
+        line = ", ".join(f"{label} {count}" for label, count in found.most_common())
+        print(f"  {name:20}{line}; the base then says {sum(row.read for row in judged)}", flush=True)
     print("\nshare of unknown facts in mixtures; facts that the base knows are none")
     facts, others = MIXED[0]
     for share in SHARES:

@@ -89,7 +89,7 @@ def _placed(unknown: Sequence[JudgedRow]) -> Iterable[Finding]:
             "in documents",
             "facts-in-documents",
             "note",
-            "facts that the base does not know, and says once it is given what a search of the documents finds",
+            "facts that the base does not know, and that a search of the documents finds",
             "leave them to retrieval: take these rows out of training, or put the passages into their prompts",
         ),
         (
@@ -113,7 +113,12 @@ def _placed(unknown: Sequence[JudgedRow]) -> Iterable[Finding]:
         if rows:
             share = Share(len(rows), len(unknown))
             examples, samples = _shown(rows)
-            yield finding(code, severity, examples, f"{reason}: {share} of the unknown ones", fix, samples=samples)
+            said = f"{reason}: {share} of the unknown ones"
+            if label == "in documents":
+                said += (
+                    f"; given what is found, the base says {sum(row.read for row in rows)} of them as they are wanted"
+                )
+            yield finding(code, severity, examples, said, fix, samples=samples)
 
 
 def _shown(rows: Sequence[JudgedRow]) -> tuple[list[Example], list[Sample]]:

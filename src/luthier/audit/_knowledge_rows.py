@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SAMPLE = 200
 DRAWS = 2  # of demonstrations
 PASSAGES = 3
-LEAST_HELD = 0.5  # of the novel pieces: passages that hold fewer cannot give the fact, and the base is not asked
+HELD = 0.8  # of the novel pieces in one passage, from which it gives the fact
 
 Label = Literal["behaviour", "skill", "known", "unknown", "in documents", "missed", "nowhere", "too long"]
 
@@ -33,13 +33,14 @@ class JudgedRow:
     """A row with its label.
 
     `unknown` is said where there are no documents to look in; with documents an unknown fact is `in documents` (a
-    search by the question finds it, and the base says it then), `missed` (only a search with the answer finds it) or
-    `nowhere`.
+    search with the question finds a passage that holds it), `missed` (only a search with the answer does) or
+    `nowhere`. `read` tells of those in documents whether the base says the fact once the passages stand in its prompt.
     """
 
     example: Example
     novelty: Novelty
     label: Label
+    read: bool = False
 
 
 class Judge:
@@ -76,11 +77,15 @@ class Judge:
         for i, told in zip(asked, draws, strict=True):
             if told:
                 labels[i], closed[i] = closed_label(novelties[i], told), told[0]
-        unknown = {i: closed[i] for i in closed if labels[i] == "unknown"}
-        if self._passages is not None and unknown:
-            for i, label in self._opened(rows, novelties, unknown).items():
-                labels[i] = label
-        return [JudgedRow(*row) for row in zip(rows, novelties, labels, strict=True)]
+        read: dict[int, bool] = {}
+        if self._passages is not None:
+            unknown = [i for i in closed if labels[i] == "unknown"]
+            found = self._search(rows, novelties, unknown, with_answer=False)
+            missed = self._search(rows, novelties, [i for i in unknown if i not in found], with_answer=True)
+            for i in unknown:
+                labels[i] = "in documents" if i in found else "missed" if i in missed else "nowhere"
+            read = self._read(rows, novelties, closed, found)
+        return [JudgedRow(*row, read.get(i, False)) for i, row in enumerate(zip(rows, novelties, labels, strict=True))]
 
     def sample(self, examples: Sequence[Example], seed: int) -> list[Example]:
         """Rows to judge, seeded; none that is shown as a demonstration."""
@@ -97,38 +102,32 @@ class Judge:
         ]
         return [[told for told in found if told is not None] for found in zip(*draws, strict=True)]
 
-    def _opened(
-        self, rows: Sequence[Example], novelties: Sequence[Novelty], closed: Mapping[int, Sequence[Told]]
-    ) -> dict[int, Label]:
-        """Where unknown facts stand: first the passages that the question finds, then those that the answer finds."""
-        found: dict[int, Label] = {}
-        searches: tuple[tuple[Label, bool], ...] = (("in documents", False), ("missed", True))
-        for label, with_answer in searches:
-            left = [i for i in closed if i not in found]
-            for i, read in self._read(rows, novelties, closed, left, with_answer).items():
-                if read:
-                    found[i] = label
-        return {i: found.get(i, "nowhere") for i in closed}
+    def _search(
+        self, rows: Sequence[Example], novelties: Sequence[Novelty], wanted: Sequence[int], *, with_answer: bool
+    ) -> dict[int, str]:
+        """The best passages for each of the wanted rows where one of them holds its fact."""
+        assert self._passages is not None  # looked up only where there are documents
+        queries = [rows[i].input_text + ("\n" + rows[i].output if with_answer else "") for i in wanted]
+        hits = self._passages.search_many(queries, PASSAGES) if queries else []
+        return {
+            i: "\n\n".join(hit.text for hit in some)
+            for i, some in zip(wanted, hits, strict=True)
+            if any(_held(hit.text, novelties[i]) >= HELD for hit in some)
+        }
 
     def _read(
         self,
         rows: Sequence[Example],
         novelties: Sequence[Novelty],
         closed: Mapping[int, Sequence[Told]],
-        wanted: Sequence[int],
-        with_answer: bool,
+        passages: Mapping[int, str],
     ) -> dict[int, bool]:
-        """Whether the base says each fact with the best passages of the documents before the question."""
-        assert self._passages is not None  # looked up only where there are documents
-        queries = [rows[i].input_text + ("\n" + rows[i].output if with_answer else "") for i in wanted]
-        hits = self._passages.search_many(queries, PASSAGES) if queries else []
-        texts = {i: "\n\n".join(hit.text for hit in some) for i, some in zip(wanted, hits, strict=True)}
-        held = [i for i in wanted if _held(texts[i], novelties[i]) >= LEAST_HELD]
-        questions = [Question(_with(rows[i], texts[i]), rows[i].output, novelties[i].counted) for i in held]
-        told = self._probes[0].ask(
-            questions, "ask the base with " + ("the right" if with_answer else "found") + " passages"
-        )
-        return {i: opened is not None and can_read(closed[i], opened) for i, opened in zip(held, told, strict=True)}
+        """Whether the base says each fact with the passages before the question, behind the same demonstrations."""
+        questions = [
+            Question(_with(rows[i], text), rows[i].output, novelties[i].counted) for i, text in passages.items()
+        ]
+        told = self._probes[0].ask(questions, "ask the base with passages")
+        return {i: opened is not None and can_read(closed[i], opened) for i, opened in zip(passages, told, strict=True)}
 
 
 def _held(text: str, novelty: Novelty) -> float:
