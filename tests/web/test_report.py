@@ -107,3 +107,18 @@ def test_samples_of_findings_are_escaped(state):
     check = {"rows": 3, "split": sides, "deep": False, "unseen": "", "findings": [finding]}
     page = render_report(dataclasses.replace(state, check=check))
     assert HOSTILE not in page and page.count("&lt;script&gt;") > render_report(state).count("&lt;script&gt;") + 4
+
+
+def test_a_learning_curve_is_told_and_drawn(state):
+    from luthier.audit import fit_curve
+    from luthier.audit._points import Point
+
+    points = [
+        Point(size, 0, (1.0,) * good + (0.0,) * (40 - good))
+        for size, good in ((50, 8), (100, 14), (200, 20), (400, 25))
+    ]
+    curve = fit_curve(points, method="few-shot", bar=0.8).as_dict()
+    page = render_report(dataclasses.replace(state, curves=(curve,)))
+    assert "Would more examples help?" in page and curve["sentence"].split()[0] in page
+    assert page.count("<svg") == render_report(state).count("<svg") + 1
+    assert "Would more examples help?" not in render_report(state)

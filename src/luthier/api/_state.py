@@ -19,7 +19,8 @@ class ReportState:
     """What is known about a task now; None where a verb has not been run yet.
 
     `gate` and `capability` are the last validation (plain JSON values), `release` the champion's version and
-    lock, `refresh` the last comparison with a champion, `check` what the last audit of the data kept.
+    lock, `refresh` the last comparison with a champion, `check` what the last audit of the data kept,
+    `curves` the last learning curve of each method.
     """
 
     task: Task
@@ -29,6 +30,7 @@ class ReportState:
     release: Mapping[str, Any] | None
     refresh: Mapping[str, Any] | None
     check: Mapping[str, Any] | None = None
+    curves: tuple[Mapping[str, Any], ...] = ()
 
 
 def report_state(project: Project) -> ReportState:
@@ -47,4 +49,5 @@ def report_state(project: Project) -> ReportState:
         release=None if released is None else {"version": released.version, "lock": dict(released.lock)},
         refresh=None if refreshed is None else refreshed[1],
         check=last_check(store),
+        curves=tuple({key: value for key, _, value in store.documents("curve")}.values()),
     )

@@ -79,6 +79,7 @@ def _training(state: ReportState) -> Mapping[str, Any] | None:
 
 def _drawn(state: ReportState) -> dict[str, Any]:
     drawn: dict[str, Any] = {"ladder": "", "cost": "", "training": "", "capability": ""}
+    drawn["curves"] = [figures.learning_curve(curve) for curve in state.curves]
     if state.decision is not None:
         verdict, evidence = state.decision.verdict, state.decision.evidence
         drawn |= {"ladder": figures.ladder(verdict), "cost": figures.score_against_cost(verdict, evidence)}
