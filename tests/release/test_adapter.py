@@ -196,6 +196,7 @@ def test_the_system_export_has_everything_but_the_test_cases(tuned, tmp_path):
     assert {p.name for p in out.iterdir()} == {
         "README.md",
         "adapter",
+        "croissant.json",
         "evidence.json",
         "gate.json",
         "instructions.txt",

@@ -10,7 +10,7 @@ import torch
 from luthier.errors import TrainingError
 from luthier.store import hash_folder, read_json
 from luthier.train import CurvePoint, Recipe, fine_tune
-from luthier.train import _loop as loop_module
+from luthier.train import _head as head_module
 from luthier.train._checkpoint import FOLDER
 from luthier.train._course import Course
 from luthier.train._health import trouble
@@ -80,8 +80,8 @@ def test_without_a_score_there_are_no_best_weights_to_name(base, rows, score, tm
 
 
 def test_a_first_loss_of_zero_stops_it(base, rows, score, tmp_path, monkeypatch):
-    real = loop_module.batch_losses
-    monkeypatch.setattr(loop_module, "batch_losses", lambda *given: tuple(loss * 0 for loss in real(*given)))
+    real = head_module.batch_losses
+    monkeypatch.setattr(head_module, "batch_losses", lambda *given: tuple(loss * 0 for loss in real(*given)))
     with pytest.raises(TrainingError, match="step 1 cannot be taken: the loss is zero") as caught:
         fine_tune(base, rows, RECIPE, tmp_path / "out", score=score)
     assert len(named(caught.value)) == 8
@@ -132,7 +132,7 @@ def test_a_loss_far_above_guessing_stops_it():
 @pytest.fixture
 def no_memory(monkeypatch):
     """From the fifth step on the device's memory is too small."""
-    real, calls = loop_module.batch_losses, []
+    real, calls = head_module.batch_losses, []
 
     def fail(*given):
         calls.append(1)
@@ -140,7 +140,7 @@ def no_memory(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return real(*given)
 
-    monkeypatch.setattr(loop_module, "batch_losses", fail)
+    monkeypatch.setattr(head_module, "batch_losses", fail)
 
 
 def test_out_of_memory_says_what_to_lower_and_loses_no_step(base, rows, score, tmp_path, no_memory, monkeypatch):
