@@ -10,7 +10,17 @@ from pathlib import Path
 
 from luthier.api._checking import look_through
 from luthier.audit import Dataset, Finding
-from luthier.data import Example, Source, Split, content_hash, read_examples, scan_examples, scan_inputs, split_examples
+from luthier.data import (
+    Example,
+    Source,
+    Split,
+    content_hash,
+    families_of,
+    read_examples,
+    scan_examples,
+    scan_inputs,
+    split_examples,
+)
 from luthier.errors import DataError, Problem, SplitError
 from luthier.spec import LabelScore, Task
 from luthier.store import Store
@@ -51,9 +61,10 @@ def read_data(task: Task, store: Store) -> Data:
     """
     examples = _read(task, task.examples)
     test = None if task.test_examples is None else _read(task, task.test_examples)
-    split, settings = _split(task, store, examples, test)
+    near = families_of(examples) if test is None else None
+    split, settings = _split(task, store, examples, test, near)
     _freeze(split, settings, store)
-    return Data((*examples, *(test or ())), split, Dataset(task, examples, split, test or ()))
+    return Data((*examples, *(test or ())), split, Dataset(task, examples, split, test or (), near=near))
 
 
 def scan_data(task: Task, store: Store) -> Dataset:
@@ -67,9 +78,10 @@ def scan_data(task: Task, store: Store) -> Dataset:
     examples, problems = _scan(task, task.examples)
     test, more = (None, []) if task.test_examples is None else _scan(task, task.test_examples)
     problems += more
-    whole = replace(_scan_traffic(task, examples), tests=test or (), problems=problems)
+    near = families_of(examples) if test is None else None
+    whole = replace(_scan_traffic(task, examples), tests=test or (), problems=problems, near=near)
     try:
-        split, settings = _split(task, store, examples, test)
+        split, settings = _split(task, store, examples, test, near)
     except SplitError as error:
         return replace(whole, undivided=error)
     if not problems:
@@ -91,7 +103,13 @@ def _scan_traffic(task: Task, examples: Sequence[Example]) -> Dataset:
     return Dataset(task, examples, traffic=reading.inputs, traffic_sources=sources, traffic_problems=problems)
 
 
-def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence[Example] | None) -> tuple[Split, str]:
+def _split(
+    task: Task,
+    store: Store,
+    examples: Sequence[Example],
+    test: Sequence[Example] | None,
+    near: Sequence[int] | None,
+) -> tuple[Split, str]:
     """The split, and the key that it is frozen under."""
     values = task.split.model_dump(mode="json")
     if values["time"] is None:
@@ -99,10 +117,10 @@ def _split(task: Task, store: Store, examples: Sequence[Example], test: Sequence
     settings = content_hash(values | {"separate": task.test_examples is not None})
     frozen = store.get_document("split", settings)
     if frozen is None:
-        return split_examples(examples, task.split, test=test, stratify=_has_labels(task)), settings
+        return split_examples(examples, task.split, test=test, stratify=_has_labels(task), near=near), settings
     known = set(frozen["test"])
     kept = [example for example in (examples if test is None else test) if example.id in known]
-    return _kept_split(examples, kept, known, task, test), settings
+    return _kept_split(examples, kept, known, task, test, near), settings
 
 
 def _read(task: Task, path: Path) -> list[Example]:
@@ -126,10 +144,15 @@ def _short_name(task: Task, name: str) -> str:
 
 
 def _kept_split(
-    examples: Sequence[Example], kept: Sequence[Example], known: set[str], task: Task, test: Sequence[Example] | None
+    examples: Sequence[Example],
+    kept: Sequence[Example],
+    known: set[str],
+    task: Task,
+    test: Sequence[Example] | None,
+    near: Sequence[int] | None,
 ) -> Split:
     """The split whose test side is what it was."""
-    same = split_examples(examples, task.split, test=test, stratify=_has_labels(task))
+    same = split_examples(examples, task.split, test=test, stratify=_has_labels(task), near=near)
     if {example.id for example in same.test} == known:
         return same
     if not kept:

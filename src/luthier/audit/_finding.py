@@ -107,7 +107,7 @@ class Dataset:
     `examples` are the usable rows of `task.examples`, `tests` those of `task.test_examples`, `problems` the rows of
     both that cannot be used; `split` is None where the rows could not be divided, and `undivided` says why.
     `traffic` are inputs without answers, `traffic_sources` where they stand, `traffic_problems` the rows of that file
-    that cannot be used.
+    that cannot be used. `near` are the `families_of` the examples and tests, where they are known already.
     """
 
     task: Task
@@ -119,6 +119,7 @@ class Dataset:
     traffic_sources: Sequence[Source] = ()
     traffic_problems: Sequence[Problem] = ()
     undivided: SplitError | None = None
+    near: Sequence[int] | None = None
 
     @cached_property
     def everything(self) -> Sequence[Example]:
@@ -128,4 +129,4 @@ class Dataset:
     @cached_property
     def families(self) -> Sequence[int]:
         """Number of the family of near duplicates of each row of `everything`."""
-        return families_of(self.everything)
+        return families_of(self.everything) if self.near is None else self.near

@@ -24,6 +24,7 @@ def split_examples(
     *,
     test: Sequence[Example] | None = None,
     stratify: bool = False,
+    near: Sequence[int] | None = None,
 ) -> Split:
     """Divide by group: rows that share a group, are equal or are near duplicates stand on one side.
 
@@ -31,6 +32,8 @@ def split_examples(
     fill test, then development, then train. Development and test hold every row once; train keeps its copies. With
     `stratify`, outputs are labels, and every side gets its part of each. With `settings.time`, components are ordered
     by the date of their latest row instead: the latest are test, those before them development.
+
+    `near` are the `families_of` the examples, where they are known already; they are of use without `test` only.
 
     With `test`, the cases are those rows (in seeded order, the first `settings.test_cases` of them), and rows of
     `examples` that share a component with any row of `test` are left out; `leaks` names them.
@@ -40,7 +43,7 @@ def split_examples(
     """
     if test is not None:
         return _beside(examples, settings, test, stratify)
-    parts = _parts(examples, settings)
+    parts = _parts(examples, settings, near)
     rows = sum(len(part) for part in parts)
     _enough(rows, len(parts), settings)
     wanted = settings.test_cases or max(1, round(settings.test * rows))
@@ -194,10 +197,12 @@ def families_of(examples: Sequence[Example]) -> list[int]:
     return [components.find(i) for i in range(len(examples))]
 
 
-def _parts(examples: Sequence[Example], settings: SplitSettings) -> list[list[Example]]:
+def _parts(
+    examples: Sequence[Example], settings: SplitSettings, near: Sequence[int] | None = None
+) -> list[list[Example]]:
     """The components, each row of them once, in an order that the seed decides, or the dates of their latest rows."""
     parts: dict[int, list[Example]] = {}
-    for number, example in zip(_components(examples), examples, strict=True):
+    for number, example in zip(_components(examples, near), examples, strict=True):
         parts.setdefault(number, []).append(example)
     ordered = sorted(map(_unique, parts.values()), key=lambda part: content_hash([settings.seed, part[0].id]))
     if settings.time is not None:
