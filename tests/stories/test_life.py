@@ -268,14 +268,16 @@ def test_what_is_wrong_in_the_task_is_named(base, tmp_path, change, wanted):
 
 def test_a_bad_line_in_a_long_file_is_named(base, tmp_path):
     folder = write_task(tmp_path / "task", base)
-    rows = [json.dumps({"prompt": f"row {i} of many", "completion": "billing"}) for i in range(10_000)]
-    rows[7_123] = rows[7_123][:-4]
+    rng, syllables = random.Random(0), ("ka", "lo", "mi", "ru", "te", "bra", "dun", "fel", "gos")
+    texts = [" ".join("".join(rng.choices(syllables, k=3)) for _ in range(6)) for _ in range(3_000)]
+    rows = [json.dumps({"prompt": text, "completion": "billing"}) for text in texts]
+    rows[2_123] = rows[2_123][:-4]
     (folder / "examples.jsonl").write_text("\n".join(rows), "utf-8")
     done = luthier("check", "--allow-outside", folder=folder)
     assert done.returncode == 1 and "bad-json" in done.stdout
-    assert "examples.jsonl:7124" in done.stdout
+    assert "examples.jsonl:2124" in done.stdout
     done = luthier("decide", "--allow-outside", folder=folder)
-    assert done.returncode == 2 and "examples.jsonl:7124" in done.stderr
+    assert done.returncode == 2 and "examples.jsonl:2124" in done.stderr
 
 
 def test_refresh_compares_with_the_champion_on_the_same_cases(base, released, tmp_path):
