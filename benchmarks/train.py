@@ -31,14 +31,17 @@ from luthier.train import Recipe, TrainingRow
 from luthier.train._course import Course
 from luthier.train._model import Trainee, load_body
 from luthier.train._rows import encode_rows
+from luthier.train._setting import multiplies_bf16
 from peers.environments import python_of
 
 MODEL = "smollm2-135m"
+HALF = ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss")
 PEERS = {
-    "trl": ("default", "no checkpointing", "bf16 weights", "bf16 weights, chunked loss"),
+    "trl": HALF if multiplies_bf16() else ("default", "fp32", "fp32, chunked loss"),
     "litgpt": ("bf16 weights",),
 }
 OURS = "luthier"
+FASTEST = torch.bfloat16 if multiplies_bf16() else torch.float32
 
 
 def read(path: Path) -> list[dict]:
@@ -107,7 +110,7 @@ def prepare(name: str, data: Path, steps: int, threads: int, folder: Path) -> di
     course = Course(encoded, [], recipe)
     assert course.steps == steps
     ordered = [row for step in range(steps) for row in course.batch(step)]
-    trainee = Trainee(load_body(base, torch.bfloat16), recipe)
+    trainee = Trainee(load_body(base, FASTEST), recipe)
     adapter = folder / "adapter"
     adapter.mkdir()
     trainee.save(trainee.weights(), adapter, base)
@@ -151,9 +154,9 @@ def seconds_a_step(found: dict) -> float:
 
 
 def matrix_rate(threads: int) -> float:
-    """bf16 products of the model's most common shape, in GFLOP a processor second."""
+    """Products of the model's most common shape, bf16 where that is faster, in GFLOP a processor second."""
     torch.set_num_threads(threads)
-    a, w = torch.randn(512, 576).bfloat16(), torch.randn(1536, 576).bfloat16()
+    a, w = torch.randn(512, 576).to(FASTEST), torch.randn(1536, 576).to(FASTEST)
     torch.nn.functional.linear(a, w)
     began = time.process_time()
     for _ in range(200):

@@ -74,7 +74,6 @@ def gradients(trainee, setting, rows, base):
         with setting.attention(trainee.body):
             wanted, away = losses(batch, reference)
             (wanted + away).backward()
-        trainee.collect_gradients()
         gradient = torch.cat([m.grad.flatten() for m in trainee.masters.values()]).clone()
         found.append((wanted.item(), away.item(), gradient))
     return found

@@ -12,7 +12,7 @@ from luthier.errors import DiskFullError, TrainingError
 from luthier.models import Request, load_outline
 from luthier.train import Asked, Job, changes, estimate, fine_tune
 from luthier.train._loss import batch_losses
-from luthier.train._model import Trainee, load_body
+from luthier.train._model import Trainee, load_body, training_copy
 from luthier.train._predict import NOTHING, Prediction
 from luthier.train._setting import Setting
 from luthier.train._simulate import Simulation
@@ -75,12 +75,11 @@ def test_the_outline_predicts_what_the_model_does_without_any_weights(base, outl
 def test_weights_and_optimizer_are_counted_as_they_are_held(base, rows, recipe, method):
     recipe = replace(recipe, method=method)
     steps = Prediction(job_of(base, rows, recipe), _setting(), NOTHING).memory(1.0).phases["steps"]
-    trainee = Trainee(load_body(base, torch.float32), recipe)
+    trainee = Trainee(training_copy(base, torch.float32, method), recipe)
     trained = sum(master.numel() for master in trainee.masters.values())
     assert steps["optimizer"] == 12 * trained
-    copy = sum(parameter.nbytes for parameter in trainee.module.parameters())
-    answering = sum(parameter.nbytes for parameter in base.module.parameters())
-    assert steps["weights"] == copy + answering  # in fp32 both are whole
+    both = [*trainee.module.parameters(), *base.module.parameters()]
+    assert steps["weights"] == sum({weight.data_ptr(): weight.nbytes for weight in both}.values())
 
 
 @pytest.mark.parametrize("changed", [{}, {"variant": "dora"}, {"method": "full"}])
@@ -161,7 +160,7 @@ def test_a_full_disk_is_refused_before_the_first_step(base, rows, recipe, score,
 
 def test_what_does_not_fit_is_not_tried_out(base, rows, recipe, limited, monkeypatch):
     limited(10**6)
-    monkeypatch.setattr("luthier.train._estimate.load_body", lambda *_: pytest.fail("a copy was loaded"))
+    monkeypatch.setattr("luthier.train._estimate.training_copy", lambda *_: pytest.fail("a copy was loaded"))
     found = estimate(job_of(base, rows, recipe))
     assert not found.fits and found.seconds is None
 

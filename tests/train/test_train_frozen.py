@@ -52,7 +52,6 @@ def one_pass(base, rows, recipe, start=None):
     loss.backward()
     for hook in hooks:
         hook.remove()
-    trainee.collect_gradients()
     assert all(p.grad is None for p in trainee.module.parameters() if not p.requires_grad)
     return reached, sum(kept.values()), {name: master.grad for name, master in trainee.masters.items()}
 

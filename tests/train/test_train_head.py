@@ -88,7 +88,6 @@ def gradients(trainee, setting, rows, base):
     with setting.attention(trainee.body):
         wanted, away = losses(batch, reference)
         (0.3 * wanted + 0.7 * away).backward()
-    trainee.collect_gradients()
     return wanted.item(), away.item(), torch.cat([m.grad.flatten() for m in trainee.masters.values()]).clone()
 
 

@@ -21,17 +21,17 @@ RECIPE = Recipe(rank=4, alpha=8, learning_rate=1e-2, epochs=8.0, batch_size=8, e
 
 
 def spoil_gradients(monkeypatch, factor, steps):
-    """Multiply the gradients of some steps (counted from 1), each of which is one micro-batch here."""
-    real, calls = Trainee.collect_gradients, []
+    """Multiply the gradients of some steps (counted from 1)."""
+    real, calls = Trainee.sum_gradients, []
 
-    def collect(trainee):
-        real(trainee)
+    def spoiled(trainee, group):
+        real(trainee, group)
         calls.append(1)
         if len(calls) in steps:
             for master in trainee.masters.values():
                 master.grad.mul_(factor)
 
-    monkeypatch.setattr(Trainee, "collect_gradients", collect)
+    monkeypatch.setattr(Trainee, "sum_gradients", spoiled)
 
 
 def named(error):

@@ -21,6 +21,7 @@ from luthier.models._scripted import ScriptedModel
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
 if TYPE_CHECKING:
+    from luthier.models._adapter import sharing_copy
     from luthier.models._forecast import Forecast, forecast_answers
     from luthier.models._local import LocalModel
     from luthier.models._tokens import add_rows, table_names
@@ -58,6 +59,7 @@ __all__ = [
     "quiet",
     "render_example",
     "render_prompt",
+    "sharing_copy",
     "stop_ids",
     "table_names",
     "tree_size",
@@ -71,6 +73,7 @@ _HEAVY = {
     "LocalModel": "_local",
     "add_rows": "_tokens",
     "forecast_answers": "_forecast",
+    "sharing_copy": "_adapter",
     "table_names": "_tokens",
 }
 

@@ -24,6 +24,7 @@ from luthier.train._trie import Segment
 NAME = "luthier_tree"  # of the attention function, and of the keyword that carries the tree
 PIECE = 256  # longest piece; a causal mask wastes half of the work inside a piece, and short pieces cost calls
 FLEX_DEVICES = frozenset({"cuda"})  # where its compiled kernels run forward and backward
+LEAST_HEAD = 16  # numbers a head that those kernels take
 FEW_KEYS = 512  # up to here a CPU attends faster in bf16 by plain products (1.7 times), for 2 bytes a score kept
 
 
@@ -97,7 +98,7 @@ def tree_attention(
     """
     _refuse(module, query, attention_mask, dropout, luthier_tree, others)
     assert luthier_tree is not None
-    if query.device.type in FLEX_DEVICES and s_aux is None:
+    if query.device.type in FLEX_DEVICES and s_aux is None and min(query.shape[-1], value.shape[-1]) >= LEAST_HEAD:
         blocks = luthier_tree.block_mask(sliding_window, query.device)
         return flex(query, key, value, blocks, scaling, softcap).transpose(1, 2), None
     groups = query.shape[1] // key.shape[1]

@@ -96,7 +96,6 @@ def with_compilation(
         except Exception as error:  # a layer that torch cannot compile, or a missing compiler, fails in any way
             found, reason = False, in_one_line(error)
         finally:
-            trainee.collect_gradients()  # of a pass that was cut short
             trainee.forget_gradients()
         if found:
             return replace(setting, compiled=True, compile_reason=f"compiled: {reason}")
@@ -185,7 +184,6 @@ class _Trial:
         with setting.attention(self._trainee.body):
             learned, held = losses(batch, reference)
             ((learned + held) / len(batch.kept)).backward()  # type: ignore[no-untyped-call]  # torch's stubs
-        self._trainee.collect_gradients()
         self._wait()
         return self._clock() - began, float((learned + held).detach())
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from luthier.models import LocalModel
+from luthier.train._head import with_loss
 from luthier.train._memory import SHAPE_BYTES, Disk, Memory, predict_disk
-from luthier.train._model import Trainee, load_body
+from luthier.train._model import Trainee, training_copy
 from luthier.train._predict import NOTHING, SAMPLED, Asked, Job, Prediction, predict
 from luthier.train._room import free_disk, memory_limit
 from luthier.train._setting import Setting
@@ -112,12 +113,13 @@ def _calibrate(
     job = predicted.job
     works = [predicted.work(part) for part in predicted.parts]
     began = clock()
-    body = load_body(base, predicted.setting.dtype)
+    body = training_copy(base, predicted.setting.dtype, job.recipe.method)
     load = clock() - began
     trainee = Trainee(body, job.recipe, base.added.ids)
     if predicted.setting.recompute:
         trainee.keep_only_layer_inputs()
-    trial = Trial(base, trainee, job.recipe, predicted.setting, clock)
+    setting = with_loss(predicted.setting, trainee, job.rows)
+    trial = Trial(base, trainee, job.recipe, setting, bool(job.course.replay(0)), clock)
     load_all = clock() - began
     order = np.argsort(works)
     chosen = [predicted.parts[order[math.floor(share * (len(order) - 1))]] for share in (0.5, 0.95)]

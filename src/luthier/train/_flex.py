@@ -19,6 +19,7 @@ from luthier.models import Integers
 from luthier.train._trie import Segment
 
 BLOCK = 128  # queries and keys of a block: the kernels' own size
+KERNELS = 64  # that are compiled in one process
 
 
 def subtree_ends(segments: Sequence[Segment]) -> Integers:
@@ -78,17 +79,22 @@ def flex(query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | 
     def capped(score: Tensor, batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return torch.tanh(score / limit) * limit
 
-    run = _compiled() if query.device.type == "cuda" else flex_attention
-    grouped = query.shape[1] != key.shape[1]
-    found: Tensor = run(
-        query,
-        key,
-        value,
-        score_mod=None if softcap is None else capped,
-        block_mask=mask,
-        scale=scaling,
-        enable_gqa=grouped,
-    )
+    how: dict[str, Any] = {
+        "score_mod": None if softcap is None else capped,
+        "block_mask": mask,
+        "scale": scaling,
+        "enable_gqa": query.shape[1] != key.shape[1],
+    }
+    if query.device.type != "cuda":
+        found: Tensor = flex_attention(query, key, value, **how)
+        return found
+    from torch._dynamo import config
+
+    how["kernel_options"] = {"FORCE_USE_FLEX_ATTENTION": True}  # the one for short queries fails on some sizes
+    # A kernel for each kind of mask and head; past the limit torch would go on without kernels, in silence. A cap that
+    # is no constant would keep it from compiling the whole.
+    with config.patch(recompile_limit=KERNELS, fail_on_recompile_limit_hit=True, specialize_float=True):
+        found = _compiled()(query, key, value, **how)
     return found
 
 

@@ -169,7 +169,7 @@ class _Run:
         self.optimizer, self.losses = optimizer_of(trainee, recipe), losses_under(trainee, setting)
         self.state = RunState()
         self.best: dict[str, torch.Tensor] = {}
-        self.resting = resting_base(base, trainee)
+        self.resting = resting_base(base, trainee, asked=bool(course.replay(0)))
         self._saved_at = time.monotonic()
         self._told_at = -math.inf
         self._torn = False
@@ -257,7 +257,6 @@ class _Run:
                 wanted, away = self.losses(batch, reference)
                 wanted, away = part.learn * wanted / labels, part.hold * away / max(held, 1)
                 (wanted + self.recipe.replay_weight * away).backward()  # type: ignore[no-untyped-call]  # torch's stubs
-            trainee.collect_gradients()
             loss, drift = loss + wanted.item(), drift + away.item()
             tokens, row_tokens = tokens + batch.tokens, row_tokens + batch.row_tokens
         trainee.sum_gradients(self.group)

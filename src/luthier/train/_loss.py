@@ -16,6 +16,7 @@ from luthier.train._rows import EncodedRow
 from luthier.train._trie import pack
 
 CHUNK = 16  # rows of logits that are in full precision at a time
+CHUNK_OF_GPU = 256  # the same where few large operations are faster than many small ones
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,15 @@ class _Losses(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(logits.dtype, torch.float32)
         # One piece of memory for all chunks: fresh memory of this size costs more than the arithmetic on a CPU.
-        room = torch.empty(2, CHUNK, logits.shape[-1], dtype=exact, device=logits.device)
+        size = CHUNK if logits.device.type == "cpu" else CHUNK_OF_GPU
+        room = torch.empty(2, size, logits.shape[-1], dtype=exact, device=logits.device)
         norms = torch.empty(len(logits), dtype=exact, device=logits.device)
-        for part in _chunks(len(logits)):
+        for part in _chunks(len(logits), room):
             norms[part] = _logsumexp(logits[part], room)
         wanted = torch.sum((norms[nodes] - logits[nodes, targets].to(exact)) * weights.to(exact))
         divergence = torch.zeros((), dtype=exact, device=logits.device)
         base_norms = torch.empty(len(held), dtype=exact, device=logits.device)
-        for part in _chunks(len(held)):
+        for part in _chunks(len(held), room):
             base_norms[part] = _logsumexp(reference[part], room)
             likely, own = room[0, : len(held[part])], room[1, : len(held[part])]
             likely.copy_(reference[part]).sub_(base_norms[part, None])
@@ -200,21 +202,23 @@ class _Losses(torch.autograd.Function):
         scaled, pull = weights.to(norms.dtype) * gradients[0], gradients[1]
         mass = torch.zeros_like(norms).index_add_(0, nodes, scaled).index_add_(0, held, pull.expand(len(held)))
         gradient = torch.empty_like(logits)
-        for part in _chunks(len(logits)):
+        for part in _chunks(len(logits), ctx.room):
             chunk = ctx.room[0, : len(logits[part])]
             chunk.copy_(logits[part]).sub_(norms[part, None]).exp_().mul_(mass[part, None])
             here = (nodes >= part.start) & (nodes < part.stop)
             chunk[nodes[here] - part.start, targets[here]] -= scaled[here]  # (node, target) pairs are distinct
             places = ((held >= part.start) & (held < part.stop)).nonzero()[:, 0]
-            for some in torch.split(places, CHUNK) if len(places) else ():
+            for some in torch.split(places, ctx.room.shape[1]) if len(places) else ():
                 likely = ctx.room[1, : len(some)].copy_(reference[some]).sub_(base_norms[some, None]).exp_()
                 chunk.index_add_(0, held[some] - part.start, likely.mul_(-pull))
             gradient[part] = chunk
         return gradient, None, None, None, None, None
 
 
-def _chunks(rows: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
+def _chunks(rows: int, room: Tensor) -> list[slice]:
+    """Slices of as many rows as there is room for."""
+    size = room.shape[1]
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def _logsumexp(logits: Tensor, room: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class Ground:
         itemsize: bytes of one of its weights.
         kernels: bytes of what is compiled for the sizes of micro-batches.
         rests: whether the base holds nothing between development scores.
+        shared: whether the frozen weights of what is trained are the base's own.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Ground:
     itemsize: int
     kernels: int = 0
     rests: bool = False
+    shared: bool = False
 
 
 def predict_memory(ground: Ground, footprint: Footprint, recipe: Recipe, answers: Forecast, factor: float) -> Memory:
@@ -101,13 +103,14 @@ def predict_memory(ground: Ground, footprint: Footprint, recipe: Recipe, answers
     """
     n = footprint.trained
     asleep = 0 if ground.rests else ground.base
-    copy = footprint.weights + footprint.masters
+    copied = footprint.weights - (ground.base if ground.shared else 0)
+    copy = copied + footprint.masters
     optimizer = footprint.gradients + MOMENTS * n
     host = ground.kind == "cpu"  # copies of weights are made on the processor
     best = SAVED * n if host else 0
     adapter = 0 if recipe.method == "full" else SAVED * n
     phases = {
-        "loading": {"weights": ground.base + footprint.weights, "copies": ground.largest},
+        "loading": {"weights": ground.base + copied, "copies": ground.largest},
         "steps": {
             "weights": asleep + copy,
             "optimizer": optimizer,

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from luthier.errors import TrainingError
-from luthier.models import LocalModel, add_rows, quiet, table_names, write_origin
+from luthier.models import LocalModel, add_rows, quiet, sharing_copy, table_names, write_origin
 from luthier.train._course import Pass
 from luthier.train._files import saving, write_tensors
 from luthier.train._group import Group, placed, whole
@@ -75,6 +75,20 @@ def load_body(
     return body
 
 
+def training_copy(base: LocalModel, dtype: torch.dtype, method: Method) -> PreTrainedModel:
+    """As `load_body`, without a second set of weights where training leaves them as the base has them (`shares`)."""
+    if not shares(base.module.dtype, dtype, method):
+        return load_body(base, dtype, method)
+    base_folder(base)  # refuses what cannot be trained
+    body: PreTrainedModel = sharing_copy(base.module)
+    return body
+
+
+def shares(own: torch.dtype, dtype: torch.dtype, method: Method) -> bool:
+    """Whether what is trained on a base in precision `own` can look at the base's own weights: LoRA in the same one."""
+    return method == "lora" and own == dtype
+
+
 def _check_quantisable(base: LocalModel) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise TrainingError(
@@ -109,8 +123,8 @@ class Trainee:
     """The model in training.
 
     `body` is the transformers model; `module` is what is called: the body with LoRA layers in it, or the body itself.
-    `masters` are the trained weights by name, fp32 at least. `added_ids` are tokens whose rows are trained beside LoRA.
-    Where `sharded`, each process has a part of every weight.
+    `masters` are the trained weights by name, fp32 at least; backward passes add to their gradients. `added_ids` are
+    tokens whose rows are trained beside LoRA. Where `sharded`, each process has a part of every weight.
     """
 
     sharded = False
@@ -122,8 +136,10 @@ class Trainee:
         self._settle()
         self._working = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         self.masters = {name: _master(parameter) for name, parameter in self._working.items()}
-        for master in self.masters.values():
+        for name, master in self.masters.items():
             master.grad = torch.zeros_like(master)
+            if self._working[name] is not master:
+                self._working[name].register_post_accumulate_grad_hook(partial(_hand_over, master))
         self.publish()
 
     def _settle(self) -> None:
@@ -165,18 +181,7 @@ class Trainee:
 
     def forget_gradients(self) -> None:
         """Begin a new optimizer step."""
-        for master in self.masters.values():
-            assert master.grad is not None
-            master.grad.zero_()
-
-    def collect_gradients(self) -> None:
-        """Add the working weights' gradients of one micro-batch to the masters'."""
-        for name, working in self._working.items():
-            master = self.masters[name]
-            if working is not master and working.grad is not None:
-                assert master.grad is not None
-                master.grad.add_(working.grad)
-                working.grad = None
+        torch._foreach_zero_([master.grad for master in self.masters.values() if master.grad is not None])
 
     def sum_gradients(self, group: Group) -> None:
         """Give the masters the sum of all processes' gradients."""
@@ -189,9 +194,10 @@ class Trainee:
     @torch.no_grad()
     def publish(self) -> None:
         """Give the working weights the masters' values, rounded to the run's precision."""
-        for name, working in self._working.items():
-            if working is not self.masters[name]:
-                working.copy_(self.masters[name])
+        pairs = [(working, self.masters[name]) for name, working in self._working.items()]
+        apart = [(working, master) for working, master in pairs if working is not master]
+        if apart:
+            torch._foreach_copy_([working for working, _ in apart], [master for _, master in apart])
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor]) -> None:
@@ -334,6 +340,13 @@ def _master(working: Parameter) -> Parameter:
     if working.dtype.itemsize > 2:
         return working
     return Parameter(working.detach().to(torch.float32))
+
+
+def _hand_over(master: Parameter, working: Tensor) -> None:
+    """Add a working weight's gradient to its master's as soon as it is there, so that few of them are held at once."""
+    assert master.grad is not None and working.grad is not None
+    master.grad.add_(working.grad)
+    working.grad = None
 
 
 def _json(value: Any) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from luthier.models import Forecast, LocalModel, Outline, Request, forecast_answers, render_prompt
+from luthier.train._attention import FLEX_DEVICES
 from luthier.train._course import Course
 from luthier.train._memory import Ground, Memory, ground_of, predict_memory
-from luthier.train._model import load_body
+from luthier.train._model import load_body, shares
 from luthier.train._recipe import Recipe
-from luthier.train._rest import give_back
+from luthier.train._rest import give_back, goes_aside
 from luthier.train._room import resident
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
 from luthier.train._setting import Setting, assumed_setting, find_setting
@@ -134,11 +135,14 @@ class Prediction:
         if on_host:
             gc.collect()
             give_back()  # what another prediction has tried out is not part of what this run begins with
-        runtime = max(0, resident() - held) if on_host else torch.cuda.memory_reserved(job.device) - held
+        holds = resident() if on_host else torch.cuda.memory_allocated(job.device)
+        runtime = max(0, holds - held)
         ground = ground_of(job.config, job.device, runtime, self._shapes())
-        # On a processor the base is emptied while a smaller copy of it trains (`_rest`).
-        rests = ground.kind == "cpu" and self.footprint.weights < ground.base
-        self.ground: Ground = replace(ground, rests=rests)
+        # On a processor the base is emptied while a smaller copy of it trains, on a GPU it may go aside (`_rest`).
+        rests = on_host and self.footprint.weights < ground.base
+        rests = rests or goes_aside(job.recipe.method, job.device, bool(job.course.replay(0)))
+        own = torch.float32 if on_host else torch.bfloat16
+        self.ground: Ground = replace(ground, rests=rests, shared=shares(own, setting.dtype, job.recipe.method))
         self.answers = self.forecast(asked.lengths)
 
     def memory(self, factor: float) -> Memory:
@@ -173,7 +177,8 @@ class Prediction:
         longest = [max(self.job.rows, key=lambda row: len(row.ids))]
         tried = [tokens] + [part for part in (logits, longest) if part is not tokens]
         recipe = replace(self.job.recipe, method="lora") if self.job.four_bits else self.job.recipe
-        found = simulate(self.job.config, recipe, self.setting, tried)
+        kernels = self.job.device.type in FLEX_DEVICES
+        found = simulate(self.job.config, recipe, self.setting, tried, kernels)
         footprint, part = max(zip(found, tried, strict=True), key=lambda pair: pair[0].batch)
         return part, footprint
 

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from luthier.errors import TrainingError
+from luthier.train._recipe import Method
 
 
 class RestingBase:
@@ -78,6 +79,40 @@ class RestingBase:
         gc.collect()  # models that were tried out and refer to themselves
         if self._sources:
             give_back()
+
+
+class BaseAside:
+    """The base on the CPU while what is trained fills a GPU, or several, which then need not hold it as well.
+
+    Args:
+        module: the base's model; where it is on a CPU it stays as it is.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module, self._device = module, module.device
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within the block the base is on the CPU."""
+        self._module.to("cpu")
+        try:
+            yield
+        finally:
+            self._module.to(self._device)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Within a block of `resting`: the base is on its device for a while."""
+        self._module.to(self._device)
+        try:
+            yield
+        finally:
+            self._module.to("cpu")
+
+
+def goes_aside(method: Method, device: torch.device, asked: bool) -> bool:
+    """Whether one GPU does without the base while all weights are trained on it and no step asks the base."""
+    return method == "full" and device.type == "cuda" and not asked
 
 
 def give_back() -> None:

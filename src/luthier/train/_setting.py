@@ -13,8 +13,16 @@ from transformers import PreTrainedModel
 
 from luthier.errors import Problem, TrainingError
 from luthier.models import LocalModel, without_weights
-from luthier.train._attention import NotATreeError, attending_to_trees, why_no_tree
-from luthier.train._loss import MicroBatch, flat_batch, held_logits, label_likelihoods, padded_batch, tree_batch
+from luthier.train._attention import FLEX_DEVICES, NotATreeError, attending_to_trees, why_no_tree
+from luthier.train._loss import (
+    MicroBatch,
+    batch_loss,
+    flat_batch,
+    held_logits,
+    label_likelihoods,
+    padded_batch,
+    tree_batch,
+)
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
 from luthier.train._rest import give_back
@@ -24,6 +32,7 @@ SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
 LOSS_TOLERANCE = 0.02  # relative, bf16 against fp32
 LAYOUT_TOLERANCE = 2e-3  # nats a label, packed against padded, in fp32
 COARSE_TOLERANCE = 0.5  # the same in half precision, where a layout changes every rounding
+GRADIENT_TOLERANCE, COARSE_GRADIENT_TOLERANCE = 1e-3, 0.2  # relative; of the same
 SAID = 200  # characters of a library's error
 MIXED = 0.25  # of what mixing rows changes, at most
 
@@ -157,14 +166,26 @@ def _difference(
     model that hardly looks at its context passes the first test with any packing.
     """
     name = type(model).__name__
+    kernels = packing == "tree" and model.device.type in FLEX_DEVICES  # of their own for the backward pass
     try:
         with attending_to_trees(model) if packing == "tree" else nullcontext():
-            found = label_likelihoods(model, MAKERS[packing](sample, model.device))
+            batch = MAKERS[packing](sample, model.device)
+            found = label_likelihoods(model, batch)
+            gradient = _token_gradient(model, batch, sample) if kernels else None
+    except torch.OutOfMemoryError:
+        raise
     except (NotATreeError, TypeError) as error:  # TypeError: `forward` does not know the keywords
         return f"{name}: {error}"
+    except (RuntimeError, AssertionError) as error:  # a kernel that cannot be compiled for these sizes on this device
+        return f"{name}: {in_one_line(error)}"
     difference = float((found - wanted).abs().max())
     if not difference <= (LAYOUT_TOLERANCE if model.dtype.itemsize > 2 else COARSE_TOLERANCE):
         return f"{name} differs from padded rows by {difference:.2g} nats a label"
+    if gradient is not None:
+        exact = _token_gradient(model, padded_batch(sample, model.device), sample)
+        apart = float((gradient - exact).norm() / exact.norm())
+        if not apart <= (GRADIENT_TOLERANCE if model.dtype.itemsize > 2 else COARSE_GRADIENT_TOLERANCE):
+            return f"gradients of {name} differ from those of padded rows by {apart:.2g}, relative"
     if packing == "padding-free" and len(sample) > 1:
         batch = flat_batch(sample, model.device)
         together = {"input_ids": batch.inputs["input_ids"]}  # without positions nothing keeps the rows apart
@@ -172,6 +193,29 @@ def _difference(
         if difference > MIXED * float((mixed - wanted).abs().max()):
             return f"{name} does not keep rows apart"
     return difference
+
+
+def _token_gradient(model: PreTrainedModel, batch: MicroBatch, sample: Sequence[EncodedRow]) -> torch.Tensor:
+    """Gradient of the loss by what the first layer is given, summed over the places of each token, [tokens, width].
+
+    So it can be compared between layouts, and no weight needs a gradient for it.
+    """
+    given: list[torch.Tensor] = []
+
+    def begin(layer: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        given.append(output.detach().requires_grad_())
+        return given[-1]
+
+    embeddings: Any = model.get_input_embeddings()
+    hook = embeddings.register_forward_hook(begin)
+    try:
+        (found,) = torch.autograd.grad(batch_loss(model, batch), given)
+    finally:
+        hook.remove()
+    found = found.flatten(0, 1).to(torch.promote_types(found.dtype, torch.float32))
+    known = torch.tensor(sorted({0, *(token for row in sample for token in row.ids)}), device=found.device)
+    places = torch.searchsorted(known, batch.inputs["input_ids"].flatten())
+    return found.new_zeros(len(known), found.shape[-1]).index_add_(0, places, found)
 
 
 def _precision(

@@ -28,10 +28,10 @@ from luthier.errors import TrainingError
 from luthier.models import LocalModel
 from luthier.train._course import Pass
 from luthier.train._group import Group
-from luthier.train._model import Trainee, load_body
+from luthier.train._model import Trainee, load_body, shares, training_copy
 from luthier.train._predict import NF4
 from luthier.train._recipe import Recipe
-from luthier.train._rest import RestingBase
+from luthier.train._rest import BaseAside, RestingBase, goes_aside
 from luthier.train._room import memory_limit
 from luthier.train._rows import EncodedRow
 from luthier.train._work import Arithmetic
@@ -56,12 +56,12 @@ def make_trainee(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Gr
         )
     if group.size > 1 and group.any(shard or not (recipe.added_tokens or _fits(base, recipe, dtype, group))):
         return ShardedTrainee(base, recipe, dtype)
-    return Trainee(load_body(base, dtype, recipe.method), recipe, base.added.ids)
+    return Trainee(training_copy(base, dtype, recipe.method), recipe, base.added.ids)
 
 
-def resting_base(base: LocalModel, trainee: Trainee) -> RestingBase | BaseAside:
-    """What becomes of the base between two evaluations."""
-    if trainee.sharded:
+def resting_base(base: LocalModel, trainee: Trainee, asked: bool) -> RestingBase | BaseAside:
+    """What becomes of the base between two evaluations; `asked` says that steps themselves look at it."""
+    if trainee.sharded or goes_aside(trainee.method, trainee.device, asked):
         return BaseAside(base.module)
     return RestingBase(base.module, trainee.body, base.folder if trainee.method == "qlora" else None)
 
@@ -164,35 +164,6 @@ class ShardedTrainee(Trainee):
         return body.requires_grad_(False)
 
 
-class BaseAside:
-    """The base on the CPU while its training copy is sharded over GPUs, which then need not hold it as well.
-
-    Args:
-        module: the base's model; where it is on a CPU it stays as it is.
-    """
-
-    def __init__(self, module: Any) -> None:
-        self._module, self._device = module, module.device
-
-    @contextmanager
-    def resting(self) -> Iterator[None]:
-        """Within the block the base is on the CPU."""
-        self._module.to("cpu")
-        try:
-            yield
-        finally:
-            self._module.to(self._device)
-
-    @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Within a block of `resting`: the base is on its device for a while."""
-        self._module.to(self._device)
-        try:
-            yield
-        finally:
-            self._module.to("cpu")
-
-
 def _share_out(
     body: PreTrainedModel,
     mesh: DeviceMesh,
@@ -228,7 +199,9 @@ def blocks_of(body: PreTrainedModel) -> list[Module]:
 
 def _fits(base: LocalModel, recipe: Recipe, dtype: torch.dtype, group: Group) -> bool:
     """Whether a process's device holds base, training copy and optimizer and has room left for the work."""
-    copy: float = base.n_parameters * (dtype.itemsize if recipe.method != "full" or dtype.itemsize < 4 else 0)
+    apart = recipe.method != "full" or dtype.itemsize < 4
+    apart = apart and not shares(base.module.dtype, dtype, recipe.method)
+    copy: float = base.n_parameters * dtype.itemsize * apart
     if recipe.method == "qlora":
         copy -= (dtype.itemsize - NF4) * Arithmetic.of(base.module.config, recipe, 0).layers
     trained = base.n_parameters * (MASTER_BYTES if recipe.method == "full" else 0)

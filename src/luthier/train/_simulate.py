@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
+from transformers import AttentionInterface
 
 from luthier.models import without_weights
 from luthier.train._attention import NAME
@@ -53,7 +54,9 @@ class Footprint:
         return self.activations + self.logits
 
 
-def simulate(config: Any, recipe: Recipe, setting: Setting, parts: Sequence[Sequence[EncodedRow]]) -> list[Footprint]:
+def simulate(
+    config: Any, recipe: Recipe, setting: Setting, parts: Sequence[Sequence[EncodedRow]], kernels: bool = False
+) -> list[Footprint]:
     """The footprint of each of some micro-batches.
 
     Of deep models whose layers are alike a few layers are run, and the rest follows on a line: exactly, as every layer
@@ -64,12 +67,13 @@ def simulate(config: Any, recipe: Recipe, setting: Setting, parts: Sequence[Sequ
         recipe: what is trained, and how.
         setting: precision and packing.
         parts: the micro-batches.
+        kernels: whether attention over a tree is one kernel (see `_flex`), which keeps what goes in and comes out.
     """
     depth = _layers_alike(config, recipe)
     if depth is None or depth <= DEEP:
-        whole = Simulation(config, recipe, setting)
+        whole = Simulation(config, recipe, setting, kernels)
         return [whole.run(part) for part in parts]
-    few, more = (Simulation(_cut(config, layers), recipe, setting) for layers in (DEEP // 2, DEEP))
+    few, more = (Simulation(_cut(config, layers), recipe, setting, kernels) for layers in (DEEP // 2, DEEP))
     return [_extended(few.run(part), more.run(part), depth) for part in parts]
 
 
@@ -104,16 +108,17 @@ class Simulation:
         config: the base's configuration (transformers).
         recipe: what is trained, and how.
         setting: precision and packing.
+        kernels: as in `simulate`.
     """
 
-    def __init__(self, config: Any, recipe: Recipe, setting: Setting) -> None:
+    def __init__(self, config: Any, recipe: Recipe, setting: Setting, kernels: bool = False) -> None:
         dtype = setting.dtype
         body = without_weights(config, dtype).eval()
         with torch.device("meta"):
             trainee = Trainee(body, recipe)
         if setting.recompute:
             trainee.keep_only_layer_inputs()
-        self._setting = setting
+        self._setting, self._kernels = setting, kernels
         self._body, self._module = body, trainee.module
         self._vocabulary = int(body.get_output_embeddings().weight.shape[0])
         # On the meta device PEFT leaves an adapter in fp32; elsewhere it has the precision of the body.
@@ -132,15 +137,14 @@ class Simulation:
         batch = self._setting.batch(rows, torch.device("cpu"))
         before = self._live.now
         with self._simulated(), self._setting.attention(self._body):
+            if self._kernels:
+                AttentionInterface.register(NAME, _attention_by_kernel)
             said = torch.empty(len(batch.held), self._vocabulary, dtype=self._body.dtype)
             self._live.most = self._live.now
             logits = label_logits(self._module, self._without_content(batch))
             logits.backward(torch.empty_like(logits))  # type: ignore[no-untyped-call]  # torch's stubs
             size = 2 * logits.nbytes + said.nbytes
             del logits, said
-            if self._apart:  # gradients of working weights are added to those of the masters, and given up
-                for parameter in self._module.parameters():
-                    parameter.grad = None
         held = self._live.most - before - size
         return Footprint(self._weights, self._trained, self._apart, self._gradients, max(0, held), size)
 
@@ -169,11 +173,40 @@ def _as_on_the_processor(module: torch.nn.Module, dtype: torch.dtype, *, with_gr
                 made[id(weight)] = torch.nn.Parameter(fresh, requires_grad=weight.requires_grad)
                 if with_gradients and weight.requires_grad:
                     made[id(weight)].grad = torch.zeros_like(fresh)
+                elif weight.requires_grad:
+                    made[id(weight)].register_post_accumulate_grad_hook(_give_up)
             if weight is not None:
                 part._parameters[name] = made[id(weight)]
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu")
+
+
+class _Kernel(torch.autograd.Function):
+    """What an attention kernel keeps for its backward pass: what it is given, what it gives, a number a query."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        output = query.new_empty(*query.shape[:-1], value.shape[-1])
+        sums = torch.empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, output, sums)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
+
+
+def _attention_by_kernel(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **others: Any
+) -> tuple[Tensor, None]:
+    output: Tensor = _Kernel.apply(query, key, value)  # type: ignore[no-untyped-call]  # torch's stubs
+    return output.transpose(1, 2), None
+
+
+def _give_up(weight: Tensor) -> None:
+    """Where masters are apart, a gradient is added to its master's at once (see `Trainee`)."""
+    weight.grad = None
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stubs

@@ -16,13 +16,14 @@ from luthier.models import LocalModel, Request, forecast_answers, render_prompt
 from luthier.store import new_folder
 from luthier.train._begin import optimizer_of
 from luthier.train._files import write_tensors
-from luthier.train._loss import batch_losses
+from luthier.train._head import losses_of
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
-from luthier.train._rest import RestingBase, give_back
+from luthier.train._rest import give_back
 from luthier.train._room import Highest, resident
 from luthier.train._rows import EncodedRow
 from luthier.train._setting import Setting
+from luthier.train._shard import resting_base
 
 ANSWERS, ANSWER_TOKENS = 4, 16  # of the trial
 WRITTEN = 8 * 2**20  # numbers
@@ -46,14 +47,17 @@ class Trial:
         base: the untuned model; left as it is.
         trainee: its copy.
         recipe: how it would be trained.
-        setting: precision and packing.
+        setting: precision, packing and loss.
+        asked: whether steps look at the base.
         clock: gives seconds.
     """
 
-    def __init__(self, base: LocalModel, trainee: Trainee, recipe: Recipe, setting: Setting, clock: Clock) -> None:
+    def __init__(
+        self, base: LocalModel, trainee: Trainee, recipe: Recipe, setting: Setting, asked: bool, clock: Clock
+    ) -> None:
         self.base, self.trainee, self.recipe, self.setting, self.clock = base, trainee, recipe, setting, clock
-        self.optimizer = optimizer_of(trainee, recipe)
-        self.resting = RestingBase(base.module, trainee.body)
+        self.optimizer, self.losses = optimizer_of(trainee, recipe), losses_of(trainee, setting)
+        self.resting = resting_base(base, trainee, asked)
 
     def micro_step(self, rows: Sequence[EncodedRow]) -> MicroStep:
         """Forward and backward pass of rows as a micro-batch."""
@@ -64,9 +68,8 @@ class Trial:
         batch = self.setting.batch(rows, self.trainee.device)
         reference = self.setting.reference(self.trainee, self.base, rows)
         with self.setting.attention(self.trainee.body):
-            learned, held = batch_losses(self.trainee.module, batch, reference)
+            learned, held = self.losses(batch, reference)
         ((learned + held) / max(1, len(batch.kept))).backward()  # type: ignore[no-untyped-call]  # torch's stubs
-        self.trainee.collect_gradients()
         self._wait()
         return MicroStep(self.clock() - began, highest.bytes())
 
