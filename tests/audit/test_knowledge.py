@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from luthier.audit import Dataset, Finding
-from luthier.audit._knowledge import check_knowledge
-from luthier.audit._knowledge_asked import asks_to_make, is_bare_question
-from luthier.audit._knowledge_given import Given
-from luthier.audit._knowledge_label import Share
-from luthier.audit._knowledge_novelty import Novelties, is_code
-from luthier.audit._knowledge_volatile import volatile
-from luthier.audit._knowledge_words import language_of, pieces, value_of
+from luthier.audit.knowledge._asked import asks_to_make, is_bare_question
+from luthier.audit.knowledge._check import check_knowledge
+from luthier.audit.knowledge._given import Given
+from luthier.audit.knowledge._label import Share
+from luthier.audit.knowledge._novelty import Novelties, is_code
+from luthier.audit.knowledge._volatile import volatile
+from luthier.audit.knowledge._words import language_of, pieces, value_of
 from luthier.data import Example, Message
 from luthier.spec import Task
 
