@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from luthier.audit import Dataset, Finding
+from luthier.audit import Dataset, Finding, stated_facts
 from luthier.audit.knowledge._asked import asks_to_make, is_bare_question
 from luthier.audit.knowledge._check import check_knowledge
 from luthier.audit.knowledge._given import Given
@@ -267,3 +267,19 @@ def test_words_in_another_form_are_found_without_mistaking_others() -> None:
     given = Given.of("The parcel arrives on Tuesday in Berlin")
     told = {p.text: given.gives(p) for p in pieces("parcels arrived Bern Turin 2")}
     assert told == {"parcels": True, "arrived": True, "Bern": False, "Turin": False, "2": False}
+
+
+def test_stated_facts_are_the_rows_that_the_finding_names() -> None:
+    codes = [example(f"Which part is broken in case {i}?", f"part {i}, bin K-{i * 37 + 100}") for i in range(12)]
+    echoes = [example(f"Repeat after me: parcel {i}", f"parcel {i}") for i in range(12)]
+    for rows, kind in [(echoes, "behaviour"), (codes, "knowledge"), (echoes + codes[:3], "mixed")]:
+        facts = stated_facts(rows, task())
+        named = found(rows).get("teaches-facts")
+        assert (facts.count, facts.of, facts.kind) == (named.count if named else 0, len(rows), kind)
+    assert set(stated_facts(codes, task()).words) <= {f"K-{i * 37 + 100}" for i in range(12)}
+
+
+def test_personal_data_among_stated_facts_stay_hidden() -> None:
+    rows = [example(f"Who handles topic {i}?", f"write to karl.ohm{i}@firm{i}.de") for i in range(5)]
+    facts = stated_facts(rows, task())
+    assert facts.count == 5 and not any("@" in word for word in facts.words)

@@ -7,16 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, sample
-from luthier.audit.knowledge._label import BEHAVIOUR_BELOW, KNOWLEDGE_ABOVE, is_candidate
+from luthier.audit.knowledge._label import is_candidate, verdict_of
 from luthier.audit.knowledge._novelty import Novelties
+from luthier.audit.knowledge._stated import showable
 from luthier.audit.knowledge._volatile import volatile
 from luthier.audit.knowledge._words import Piece
-from luthier.audit.personal import veiled
 from luthier.data import Example
 
 SHOWN = 5
 NAMED = 6
 LEAST = 3  # rows
+
+_KINDS = {
+    "knowledge": "this is knowledge more than behaviour",
+    "mixed": "behaviour with facts in it",
+    "behaviour": "behaviour with few facts in it",
+}
 
 Noted = tuple[tuple[str, str], ...]  # texts that are new, each with what is said of it
 
@@ -47,20 +53,14 @@ def _volatile(example: Example, piece: Piece, today: dt.date) -> str | None:
 
 
 def _teaches_facts(data: Dataset, rows: Sequence[tuple[Example, Noted]]) -> Iterable[Finding]:
-    share = len(rows) / max(1, len(data.examples))
     if len(rows) < LEAST:
         return
-    severity: Severity = "harms" if share > KNOWLEDGE_ABOVE else "note"
-    what = (
-        "this is knowledge more than behaviour"
-        if share > KNOWLEDGE_ABOVE
-        else "behaviour with facts in it"
-        if share > BEHAVIOUR_BELOW
-        else "behaviour with few facts in it"
-    )
+    share = len(rows) / len(data.examples)
+    kind = verdict_of(share, share)
+    severity: Severity = "harms" if kind == "knowledge" else "note"
     reason = (
-        f"answers that state what neither their prompt gives nor other answers repeat ({share:.1%} of the rows): {what}"
-        " (judged by their words)"
+        f"answers that state what neither their prompt gives nor other answers repeat ({share:.1%} of the rows):"
+        f" {_KINDS[kind]} (judged by their words)"
     )
     where = (
         "run luthier check --deep to ask the base which of them it knows, and where the documents hold them"
@@ -92,6 +92,6 @@ def shown(rows: Sequence[tuple[Example, Noted]]) -> list[Sample]:
 
 
 def _remark(example: Example, new: Noted) -> str:
-    seen = veiled(example.output)
+    seen = showable(example, (text for text, _ in new))
     texts = [f"{text} ({why})" if why else text for text, why in new if text in seen]
     return "new: " + ", ".join(texts[:NAMED]) + (", …" if len(texts) > NAMED else "") if texts else ""

@@ -54,6 +54,11 @@ def can_read(closed: Sequence[Told], opened: Sequence[Told]) -> bool:
     return first >= READ_FIRST * tokens and nats_per_token(opened) <= READ_NATS * nats_per_token(closed)
 
 
+def verdict_of(low: float, high: float) -> Verdict:
+    """What a set is whose share of rows with facts lies between two bounds."""
+    return "behaviour" if high < BEHAVIOUR_BELOW else "knowledge" if low > KNOWLEDGE_ABOVE else "mixed"
+
+
 @dataclass(frozen=True)
 class Share:
     """A share of rows with its 95 % interval (Wilson 1927), and what follows for the whole set."""
@@ -74,8 +79,7 @@ class Share:
     @property
     def verdict(self) -> Verdict:
         """Behaviour where the upper bound is below 10 %, knowledge where the lower one is above 30 %; else mixed."""
-        low, high = self.interval
-        return "behaviour" if high < BEHAVIOUR_BELOW else "knowledge" if low > KNOWLEDGE_ABOVE else "mixed"
+        return verdict_of(*self.interval)
 
     def __str__(self) -> str:
         low, high = self.interval
