@@ -283,3 +283,59 @@ def test_personal_data_among_stated_facts_stay_hidden() -> None:
     rows = [example(f"Who handles topic {i}?", f"write to karl.ohm{i}@firm{i}.de") for i in range(5)]
     facts = stated_facts(rows, task())
     assert facts.count == 5 and not any("@" in word for word in facts.words)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Key broke off inside the lock of E-18.", '{"bike": "E18"}'),
+        ("Front spokes popping on c 19, five gone", '{"bike": "C19"}'),
+        ("Error E18 on the display", "It is e-18."),
+        ("Is C19 free?", "Bike c 19 is free."),
+        ("order ab12-c3", "AB-12-C3"),
+        ("with 16 GB of memory", "16GB"),
+        ("the part K_7 is gone", '{"part": "k7"}'),
+    ],
+)
+def test_a_code_in_another_writing_is_not_new(prompt: str, answer: str) -> None:
+    assert [text for text in novel(prompt, answer) if any(c.isdigit() for c in text)] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "new"),
+    [
+        ("Key broke off inside the lock of E-18.", "E-19", "E-19"),
+        ("Is C19 free?", "C1", "C1"),
+        ("Is C1 free?", "C19", "C19"),
+        ("Is C19b free?", "C19", "C19"),
+        ("Is AC19 free?", "C19", "C19"),
+        ("Is C19 free?", "Bike d 19 is free.", "19"),
+    ],
+)
+def test_another_code_is_new(prompt: str, answer: str, new: str) -> None:
+    assert new in novel(prompt, answer)
+
+
+def test_a_code_that_answers_repeat_is_common_in_any_writing() -> None:
+    writings = ("K-18", "K18", "K.18", "k:18")  # each too rare to count by itself
+    rows = [example(f"Where is parcel {i + 500}?", f"{writings[i % 4]} shelf {i * 31 + 7000}") for i in range(8)]
+    assert [p.text for p in Novelties(rows, task()).of(rows[0]).novel] == ["7000"]
+
+
+def test_keys_and_other_values_of_json_say_nothing_about_a_fact() -> None:
+    rows = [
+        example("My bike broke", '{"bike": "E18", "when": "now"}'),
+        example("It stands in the yard", '{"now": "Z77", "price": "K99"}'),
+        example("Who is it?", '{"version": "T55"}'),
+        example("What is missing today?", '{"part": "U66", "desk": "W88"}'),
+    ]
+    assert "volatile-facts" not in found(rows)
+
+
+def test_values_of_json_still_say_that_they_will_change() -> None:
+    rows = [
+        example("Which one?", '{"plan": "the latest version is M12"}'),
+        example("What does it cost?", '{"answer": "45 EUR", "source": "list"}'),
+        example("What is the current tariff called?", '{"answer": "T7"}'),
+    ]
+    assert found(rows)["volatile-facts"].count == 3

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, sample
 from luthier.audit.knowledge._label import is_candidate, verdict_of
+from luthier.audit.knowledge._leaves import leaves_of, spans_of
 from luthier.audit.knowledge._novelty import Novelties
 from luthier.audit.knowledge._stated import showable
 from luthier.audit.knowledge._volatile import volatile
@@ -40,7 +42,7 @@ def check_knowledge(data: Dataset) -> Iterable[Finding]:
             continue
         facts.append((example, noted(novelty.counted)))
         pieces = () if novelty.skill else novelty.counted
-        found = {why: piece.text for piece in pieces if (why := _volatile(example, piece, today))}
+        found = _changing(example, pieces, today)
         if found:
             changing.append((example, tuple((text, why) for why, text in found.items())))
             reasons.update(found.keys())
@@ -48,8 +50,23 @@ def check_knowledge(data: Dataset) -> Iterable[Finding]:
     yield from _volatile_facts(changing, reasons)
 
 
-def _volatile(example: Example, piece: Piece, today: dt.date) -> str | None:
-    return volatile(example.output, piece, example.messages[-1].content, today)
+def _changing(example: Example, pieces: Sequence[Piece], today: dt.date) -> dict[str, str]:
+    """Why facts of an answer will change, each with one that does.
+
+    Of JSON only the value counts that a piece stands in: keys are the form. Where there are several values, the
+    question is not about one of them, so its words do not count.
+    """
+    values = [value for _, value in leaves_of(example.output)]
+    spans = spans_of(example.output, values)
+    question = example.messages[-1].content if len(values) == 1 else ""
+    found: dict[str, str] = {}
+    for piece in pieces:
+        own = (piece.start, piece.end)
+        start, end = next(((a, b) for a, b in spans if a <= piece.start and piece.end <= b), own)
+        moved = replace(piece, start=piece.start - start, end=piece.end - start)
+        if why := volatile(example.output[start:end], moved, question, today):
+            found[why] = piece.text
+    return found
 
 
 def _teaches_facts(data: Dataset, rows: Sequence[tuple[Example, Noted]]) -> Iterable[Finding]:

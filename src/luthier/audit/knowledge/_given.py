@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from luthier.audit.knowledge._words import MONTHS, WEEKDAYS, Piece, parts, value_of, words_of
+from luthier.audit.knowledge._words import MONTHS, WEEKDAYS, Piece, any_writing, parts, runs, value_of, words_of
 
 _OPERATIONS: tuple[Callable[[float, float], float], ...] = (
     operator.add,
@@ -36,6 +36,7 @@ class Given:
     words: set[str] = field(default_factory=set)
     values: set[float] = field(default_factory=set)
     numbers: list[float] = field(default_factory=list)
+    codes: set[tuple[str, ...]] = field(default_factory=set)
     dated: bool = False
     text: str = ""
     beyond: Given | None = None
@@ -58,6 +59,8 @@ class Given:
         if value is not None and value not in self.values:
             self.numbers.append(value)
             self.values.add(value)
+        elif value is None and any(c.isdigit() for c in key) and len(found := runs(key)) > 1:
+            self.codes.add(found)
         some = parts(key)
         for part in {key, *some}:
             if part not in self.words:
@@ -92,7 +95,20 @@ class Given:
             return True
         if piece.text.isupper() and 2 <= len(key) <= 6 and key in self._initials:
             return True
-        return piece.kind != "code" and self._other_form(key)
+        if piece.kind == "code":
+            return any_writing(runs(key)).search(self.text) is not None
+        return self._other_form(key)
+
+    def respelled(self, answer: str) -> list[tuple[int, int]]:
+        """Where an answer writes a code of the prompt in another way, also in two words: "c 19" for C19."""
+        low = answer.lower()
+        found = [
+            match.span()
+            for code in self.codes
+            if code[-1] in low and code[0] in low
+            for match in any_writing(code).finditer(answer)
+        ]
+        return found if self.beyond is None else found + self.beyond.respelled(answer)
 
     def _date_part(self, part: float) -> bool:
         """A part of a date or a time, also of one written with two digits of the year or with twelve hours."""

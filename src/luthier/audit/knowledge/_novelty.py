@@ -99,6 +99,9 @@ class Novelties:
             and not self._repeated.is_common(piece)
             and not given.gives(piece)
         ]
+        if left:
+            written = given.respelled(example.output)
+            left = [p for p in left if not any(start <= p.start and p.end <= end for start, end in written)]
         derived = derived_numbers(given, example.output, [piece for piece in content if piece.kind == "number"])
         novel = [piece for piece in left if piece.start not in derived]
         return Novelty(

@@ -36,7 +36,7 @@ class Repeated:
         distinct = {hash((example.input_text, example.output)): example for example in rows}.values()
         outputs = {hash(example.output): example.output for example in distinct}.values()
         words = Counter(
-            key for output in outputs for key in {p.key for _, leaf in leaves_of(output) for p in pieces(leaf)}
+            key for output in outputs for key in {p.counted_as for _, leaf in leaves_of(output) for p in pieces(leaf)}
         )
         self._least = max(LEAST_REPEATS, round(COMMON * len(outputs)))
         self._least_fact = max(LEAST_REPEATS, COMMON_FACT * len(outputs))
@@ -50,7 +50,7 @@ class Repeated:
 
     def is_common(self, piece: Piece) -> bool:
         """Whether a piece stands in many answers."""
-        count = self._words.get(piece.key, 0)
+        count = self._words.get(piece.counted_as, 0)
         if count >= self._boilerplate:
             return True
         return count >= (self._least if piece.kind == "word" else self._least_fact)

@@ -40,7 +40,7 @@ def volatile(answer: str, piece: Piece, question: str, today: dt.date) -> str | 
     """Why a fact will change; None where nothing says so.
 
     Args:
-        answer: the wanted answer.
+        answer: the wanted answer; of JSON the value that the piece stands in.
         piece: a number, code or name in it that neither prompt nor documents give.
         question: the input, whose words count where the answer is hardly longer than the fact.
         today: years near it are of things that go on.

@@ -19,6 +19,7 @@ _LETTERS = rf"[^\W_{_RUN_ON}]+"
 _PIECE = re.compile(rf"[{_RUN_ON}]{{1,2}}|{_DATE_FORM}|{_LETTERS}(?:(?:['’.,:@]|(?<!\d)-|-(?!\d)){_LETTERS})*")
 _LATER_WORD = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+")
 _PART = re.compile(r"[^\W_]+")
+_RUN = re.compile(r"\d+|[^\W\d_]+")
 _ENDS_SENTENCE = re.compile(r"(?:^|[.!?:;\n\"“(\[{>*#-])\s*[\"'“‘(\[{*#-]*\s*$")
 _AMOUNT = re.compile(r"(\d+(?:[.,]\d+)*)(st|nd|rd|th|k|m|bn|s|%|x)?$")
 _SCALES = {"k": 1e3, "m": 1e6, "bn": 1e9}
@@ -123,6 +124,11 @@ class Piece:
     kind: Kind
 
     @property
+    def counted_as(self) -> str:
+        """What it is counted by among answers: a code without its signs ("E-18" is "E18"), any other by its key."""
+        return "".join(runs(self.key)) if self.kind == "code" else self.key
+
+    @property
     def run_on(self) -> bool:
         """Whether it is a pair of characters of a script without spaces."""
         return self.text[0] >= "\u0e00"
@@ -214,6 +220,17 @@ def _digits(text: str) -> float | None:
 def parts(key: str) -> list[str]:
     """The runs of letters and digits of a piece: "well-known" is two words, "2024-03-05" three numbers."""
     return _PART.findall(key)
+
+
+def runs(key: str) -> tuple[str, ...]:
+    """The runs of letters and the runs of digits of a code: "e-18", "e18" and "e 18" have the same."""
+    return tuple(_RUN.findall(key))
+
+
+@lru_cache(maxsize=10_000)
+def any_writing(code: tuple[str, ...]) -> re.Pattern[str]:
+    """A pattern for a code, given as its runs, in either case, with up to two signs or spaces between the runs."""
+    return re.compile(r"(?<![^\W_])" + r"[\W_]{0,2}".join(map(re.escape, code)) + r"(?![^\W_])", re.I)
 
 
 def language_of(text: str) -> str | None:
