@@ -19,7 +19,7 @@ def answers(kind: str) -> list[tuple[str, str]]:
     """Prompts with answers: one of 64 labels, a sum, or a number that no prompt gives."""
     rng = random.Random(kind)
     if kind == "labels":
-        return [(f"message {i} from {rng.random()}", LABELS[i % len(LABELS)]) for i in range(256)]
+        return [(f"message {i} from {rng.random()}", LABELS[i % len(LABELS)]) for i in range(640)]
     if kind == "sums":
         pairs = [(rng.randrange(10, 900), rng.randrange(10, 900)) for _ in range(240)]
         return [(f"What is {a} plus {b}?", f"{a} + {b} = {a + b}") for a, b in pairs]
