@@ -26,9 +26,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from knowledge_rows import APART, HELD_OUT, SHARED, TUNED, LabelledSet, Row, labelled
-from luthier.audit._knowledge_label import FACT
-from luthier.audit._knowledge_novelty import Novelties, Novelty
-from luthier.audit._knowledge_rows import Judge, JudgedRow
+from luthier.audit.knowledge._label import FACT
+from luthier.audit.knowledge._novelty import Novelties, Novelty
+from luthier.audit.knowledge._rows import Judge, JudgedRow
 from luthier.data import Example
 from luthier.models import load_model
 from luthier.retrieve import Index, build_index, chunk_documents, load_embedder, read_documents

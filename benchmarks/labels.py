@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import roc_auc_score
 
-from luthier.audit._label_noise import Doubts, doubts
+from luthier.audit.labels._noise import Doubts, doubts
 from luthier.data import near_duplicate_groups
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

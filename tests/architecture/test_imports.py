@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import pkgutil
 import statistics
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
-import luthier
-
 ROOT = Path(__file__).parents[2]
-PACKAGES = sorted(module.name for module in pkgutil.iter_modules(luthier.__path__, "luthier.") if module.ispkg)
+SOURCE = ROOT / "src" / "luthier"
+PACKAGES = sorted(  # also those inside another, but not the private ones
+    ".".join(("luthier", *path.parent.relative_to(SOURCE).parts))
+    for path in SOURCE.glob("*/**/__init__.py")
+    if "._" not in ".".join(path.parent.relative_to(SOURCE).parts)
+)
 HEAVY = {
     "accelerate", "alembic", "datasets", "fastapi", "lancedb", "llguidance", "matplotlib", "nltk", "openai", "pandas",
     "peft", "pyarrow", "rich", "sacrebleu", "scipy", "sentence_transformers", "sklearn", "sqlalchemy", "torch",
@@ -70,5 +75,50 @@ def test_exports_are_curated(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in PACKAGES if name != "luthier.cli"])
 def test_modules_inside_a_package_are_private(name: str) -> None:
     """What a package offers is reached through the package. Only the verbs' files are looked up by name."""
-    path = luthier.__path__[0] + "/" + name.removeprefix("luthier.")
-    assert not [module.name for module in pkgutil.iter_modules([path]) if not module.name.startswith("_")]
+    path = SOURCE.parent.joinpath(*name.split("."))
+    found = [module.name for module in pkgutil.iter_modules([str(path)]) if not module.ispkg]
+    assert not [module for module in found if not module.startswith("_")]
+
+
+def test_nobody_reaches_into_a_package() -> None:
+    """A package is imported as a whole, but for its own modules; one inside another only by that other's."""
+    found = [
+        f"{path.relative_to(SOURCE)}: {module}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for module in _imported_by(path)
+        if not _may_import(path.parent.relative_to(SOURCE).parts, module)
+    ]
+    assert found == []
+
+
+def _may_import(place: tuple[str, ...], module: str) -> bool:
+    """Whether a module in a folder may import a module of the package: what lies no more than one step beside it."""
+    parts = tuple(module.split(".")[1:])
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(place, parts, strict=False)))
+    return len(parts) - shared <= 1
+
+
+def _imported_by(path: Path) -> list[str]:
+    """What a file imports of the package; what it imports for types alone does not count."""
+    tree = ast.parse(path.read_text())
+    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for node in types for inner in ast.walk(node)}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in skipped]
+    return [str(node.module) for node in nodes if str(node.module).startswith("luthier.")]
+
+
+@pytest.mark.parametrize(
+    ("place", "module", "allowed"),
+    [
+        (("decide",), "luthier.audit", True),
+        (("decide",), "luthier.audit.knowledge", False),
+        (("audit",), "luthier.audit._finding", True),
+        (("audit",), "luthier.audit.knowledge", True),
+        (("audit",), "luthier.audit.knowledge._words", False),
+        (("audit", "text"), "luthier.audit.labels", True),
+        (("audit", "text"), "luthier.audit.labels._noise", False),
+        ((), "luthier.audit._finding", False),
+    ],
+)
+def test_the_check_for_reaching_in_can_fail(place: tuple[str, ...], module: str, allowed: bool) -> None:
+    assert _may_import(place, module) == allowed

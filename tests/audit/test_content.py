@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from luthier.audit import Dataset, Finding
-from luthier.audit._degenerate import check_degenerate
-from luthier.audit._formats import check_formats
-from luthier.audit._keys import check_keys
-from luthier.audit._language import check_language
-from luthier.audit._quality import check_quality
-from luthier.audit._refusals import check_refusals, refuses
+from luthier.audit.text._degenerate import check_degenerate
+from luthier.audit.text._formats import check_formats
+from luthier.audit.text._keys import check_keys
+from luthier.audit.text._language import check_language
+from luthier.audit.text._quality import check_quality
+from luthier.audit.text._refusals import check_refusals, refuses
 from luthier.data import Example, Message, Source
 from luthier.spec import Task
 

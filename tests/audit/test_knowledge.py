@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from luthier.audit import Dataset, Finding
-from luthier.audit._knowledge import check_knowledge
-from luthier.audit._knowledge_asked import asks_to_make, is_bare_question
-from luthier.audit._knowledge_given import Given
-from luthier.audit._knowledge_label import Share
-from luthier.audit._knowledge_novelty import Novelties, is_code
-from luthier.audit._knowledge_volatile import volatile
-from luthier.audit._knowledge_words import language_of, pieces, value_of
+from luthier.audit import Dataset, Finding, stated_facts
+from luthier.audit.knowledge._asked import asks_to_make, is_bare_question
+from luthier.audit.knowledge._check import check_knowledge
+from luthier.audit.knowledge._given import Given
+from luthier.audit.knowledge._label import Share
+from luthier.audit.knowledge._novelty import Novelties, is_code
+from luthier.audit.knowledge._volatile import volatile
+from luthier.audit.knowledge._words import language_of, pieces, value_of
 from luthier.data import Example, Message
 from luthier.spec import Task
 
@@ -267,3 +267,75 @@ def test_words_in_another_form_are_found_without_mistaking_others() -> None:
     given = Given.of("The parcel arrives on Tuesday in Berlin")
     told = {p.text: given.gives(p) for p in pieces("parcels arrived Bern Turin 2")}
     assert told == {"parcels": True, "arrived": True, "Bern": False, "Turin": False, "2": False}
+
+
+def test_stated_facts_are_the_rows_that_the_finding_names() -> None:
+    codes = [example(f"Which part is broken in case {i}?", f"part {i}, bin K-{i * 37 + 100}") for i in range(12)]
+    echoes = [example(f"Repeat after me: parcel {i}", f"parcel {i}") for i in range(12)]
+    for rows, kind in [(echoes, "behaviour"), (codes, "knowledge"), (echoes + codes[:3], "mixed")]:
+        facts = stated_facts(rows, task())
+        named = found(rows).get("teaches-facts")
+        assert (facts.count, facts.of, facts.kind) == (named.count if named else 0, len(rows), kind)
+    assert set(stated_facts(codes, task()).words) <= {f"K-{i * 37 + 100}" for i in range(12)}
+
+
+def test_personal_data_among_stated_facts_stay_hidden() -> None:
+    rows = [example(f"Who handles topic {i}?", f"write to karl.ohm{i}@firm{i}.de") for i in range(5)]
+    facts = stated_facts(rows, task())
+    assert facts.count == 5 and not any("@" in word for word in facts.words)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Key broke off inside the lock of E-18.", '{"bike": "E18"}'),
+        ("Front spokes popping on c 19, five gone", '{"bike": "C19"}'),
+        ("Error E18 on the display", "It is e-18."),
+        ("Is C19 free?", "Bike c 19 is free."),
+        ("order ab12-c3", "AB-12-C3"),
+        ("with 16 GB of memory", "16GB"),
+        ("the part K_7 is gone", '{"part": "k7"}'),
+    ],
+)
+def test_a_code_in_another_writing_is_not_new(prompt: str, answer: str) -> None:
+    assert [text for text in novel(prompt, answer) if any(c.isdigit() for c in text)] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "new"),
+    [
+        ("Key broke off inside the lock of E-18.", "E-19", "E-19"),
+        ("Is C19 free?", "C1", "C1"),
+        ("Is C1 free?", "C19", "C19"),
+        ("Is C19b free?", "C19", "C19"),
+        ("Is AC19 free?", "C19", "C19"),
+        ("Is C19 free?", "Bike d 19 is free.", "19"),
+    ],
+)
+def test_another_code_is_new(prompt: str, answer: str, new: str) -> None:
+    assert new in novel(prompt, answer)
+
+
+def test_a_code_that_answers_repeat_is_common_in_any_writing() -> None:
+    writings = ("K-18", "K18", "K.18", "k:18")  # each too rare to count by itself
+    rows = [example(f"Where is parcel {i + 500}?", f"{writings[i % 4]} shelf {i * 31 + 7000}") for i in range(8)]
+    assert [p.text for p in Novelties(rows, task()).of(rows[0]).novel] == ["7000"]
+
+
+def test_keys_and_other_values_of_json_say_nothing_about_a_fact() -> None:
+    rows = [
+        example("My bike broke", '{"bike": "E18", "when": "now"}'),
+        example("It stands in the yard", '{"now": "Z77", "price": "K99"}'),
+        example("Who is it?", '{"version": "T55"}'),
+        example("What is missing today?", '{"part": "U66", "desk": "W88"}'),
+    ]
+    assert "volatile-facts" not in found(rows)
+
+
+def test_values_of_json_still_say_that_they_will_change() -> None:
+    rows = [
+        example("Which one?", '{"plan": "the latest version is M12"}'),
+        example("What does it cost?", '{"answer": "45 EUR", "source": "list"}'),
+        example("What is the current tariff called?", '{"answer": "T7"}'),
+    ]
+    assert found(rows)["volatile-facts"].count == 3

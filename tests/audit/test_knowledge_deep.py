@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from luthier.audit import Dataset, Finding, Instruments
-from luthier.audit._knowledge_deep import check_with_base
-from luthier.audit._knowledge_label import can_read, closed_label
-from luthier.audit._knowledge_novelty import Novelties, Novelty
-from luthier.audit._knowledge_probe import Probe, Question, Told, draw
-from luthier.audit._knowledge_rows import Judge
-from luthier.audit._knowledge_words import pieces
+from luthier.audit.knowledge._deep import check_with_base
+from luthier.audit.knowledge._label import can_read, closed_label
+from luthier.audit.knowledge._novelty import Novelties, Novelty
+from luthier.audit.knowledge._probe import Probe, Question, Told, draw
+from luthier.audit.knowledge._rows import Judge
+from luthier.audit.knowledge._words import pieces
 from luthier.data import Example, Message, Source, read_examples
 from luthier.models import LocalModel, ScriptedModel, load_folder, load_model, render_example
 from luthier.retrieve import Hit
@@ -117,7 +117,7 @@ def test_what_is_told_of_a_piece_is_the_sum_over_its_tokens(model: LocalModel, s
 
 def test_what_was_asked_is_not_asked_again(model: LocalModel, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Question(e.messages, e.output, tuple(pieces(e.output))) for e in facts()]
-    monkeypatch.setattr("luthier.audit._knowledge_probe.AT_ONCE", 4)
+    monkeypatch.setattr("luthier.audit.knowledge._probe.AT_ONCE", 4)
     calls: list[int] = []
     slow = reading(model)
     answered = slow.likelihoods

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from luthier.audit import Dataset, Finding
-from luthier.audit._label_noise import doubts
-from luthier.audit._labels import check_labels
-from luthier.audit._variants import check_variants, one_slip
+from luthier.audit.labels._doubted import check_labels
+from luthier.audit.labels._noise import doubts
+from luthier.audit.labels._variants import check_variants, one_slip
 from luthier.data import Example, Message, Source
 from luthier.spec import Task
 
@@ -101,8 +101,8 @@ def test_the_share_of_random_labels_is_estimated() -> None:
 
 
 def test_many_rows_are_judged_by_what_some_of_them_teach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.audit._label_noise.TRAINED_ON", 120)
-    monkeypatch.setattr("luthier.audit._label_noise.CHUNK", 50)
+    monkeypatch.setattr("luthier.audit.labels._noise.TRAINED_ON", 120)
+    monkeypatch.setattr("luthier.audit.labels._noise.CHUNK", 50)
     (found,) = wrong(relabelled(CLEAN, {0: "loan", 200: "card"}))
     assert {row.line for row in found.rows} == {1, 201}
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.audit import Dataset, Finding, audit, finding, sample, write_fixed
-from luthier.audit._personal import check_personal
-from luthier.audit._personal_ids import FORMS, _valid
-from luthier.audit._personal_mask import TYPES
-from luthier.audit._personal_scan import scan, scan_row
-from luthier.audit._personal_veil import veiled
+from luthier.audit._personal_findings import check_personal
+from luthier.audit.personal._ids import FORMS, _valid
+from luthier.audit.personal._mask import TYPES
+from luthier.audit.personal._scan import scan, scan_row
+from luthier.audit.personal._veil import veiled
 from luthier.data import Example, Message, Source, read_examples
 from luthier.spec import Task
 

@@ -14,7 +14,7 @@ import pytest
 
 from luthier.audit import Dataset, Finding, audit
 from luthier.audit._meaning import alike_from, nearest_neighbours
-from luthier.audit._overlap import Phrases
+from luthier.audit.repeats._overlap import Phrases
 from luthier.data import Example, Message, Split, split_examples
 from luthier.evaluate import adequacy_cases, adequate_score, battery_texts, detectable_difference
 from luthier.spec import Task

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from luthier import data
-from luthier.audit import Dataset, Finding, _traces, write_fixed
-from luthier.audit._form import UNUSABLE_FIXES, check_form
+from luthier.audit import Dataset, Finding, write_fixed
 from luthier.audit._preference import check_preference
 from luthier.audit._provenance import check_provenance
-from luthier.audit._text import check_text
+from luthier.audit.text._damage import check_text
+from luthier.audit.text._form import UNUSABLE_FIXES, check_form
+from luthier.audit.text._traces import without_hidden
 from luthier.data import Example, Message, scan_examples
 from luthier.spec import Task
 
@@ -202,7 +203,7 @@ def test_hidden_characters_are_taken_out_and_what_a_script_needs_stays() -> None
         ("left\u200e", "left"),
         ("\uf0b7 private\u200b", "\uf0b7 private"),
     ]:
-        assert _traces.without_hidden(text) == wanted
+        assert without_hidden(text) == wanted
 
 
 def test_provenance_is_read_and_told(tmp_path: Path) -> None:

@@ -71,6 +71,20 @@ def test_a_template_without_an_end_of_turn_is_refused(base, tiny_model_folder):
     assert "never learn to stop" in problem.what
 
 
+def test_a_template_that_leaves_an_answer_out_is_refused(base, tiny_model_folder):
+    """Only the end of the turn would be learned: to say nothing."""
+    from luthier.models import load_folder
+
+    silent = load_folder(tiny_model_folder, name="silent")
+    silent.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' }}"
+        "{% if m['role'] == 'user' %}{{ m['content'] + '\n' }}{% else %}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    (problem,) = check_rows(silent, [made()], None)
+    assert problem.what == "row row-1: no token of the answer is left to learn"
+
+
 def test_a_model_without_a_template_is_refused(tiny_model_folder):
     from luthier.models import load_folder
 

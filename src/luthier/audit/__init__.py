@@ -10,6 +10,7 @@ from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, 
 from luthier.audit._fix import Fixed, write_fixed
 from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
+from luthier.audit.knowledge import StatedFacts, stated_facts
 
 if TYPE_CHECKING:
     from luthier.audit._curve import LearningCurve, fit_curve
@@ -27,6 +28,7 @@ __all__ = [
     "Sample",
     "Severity",
     "ShownRow",
+    "StatedFacts",
     "Subset",
     "audit",
     "audit_deeply",
@@ -36,6 +38,7 @@ __all__ = [
     "nested_subsets",
     "sample",
     "show_rows",
+    "stated_facts",
     "worst_first",
     "write_fixed",
 ]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from luthier.audit._coverage import check_coverage
 from luthier.audit._finding import Dataset, Finding
-from luthier.audit._knowledge_deep import check_with_base
 from luthier.audit._meaning import check_meaning
 from luthier.audit._run import Progress, worst_first
+from luthier.audit.knowledge import check_with_base
 from luthier.data import content_hash
 from luthier.models import Model, load_model
 from luthier.retrieve import (

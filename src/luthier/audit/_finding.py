@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from luthier.audit._catalogue import EFFECTS
-from luthier.audit._personal_veil import veiled
+from luthier.audit.personal import veiled
 from luthier.data import Example, Message, Source, Split, families_of
 from luthier.errors import Problem, SplitError
 from luthier.spec import Task

@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.audit._form import wrong_output
-from luthier.audit._mend import mender
-from luthier.audit._personal_mask import mask_rows
-from luthier.audit._personal_veil import veiled
-from luthier.audit._text import texts
+from luthier.audit.personal import mask_rows, veiled
+from luthier.audit.text import mender, texts, wrong_output
 from luthier.data import Example, scan_examples
 from luthier.errors import DataError
 from luthier.spec import JsonScore, LabelScore, Task

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from luthier.audit._answers import check_answers
-from luthier.audit._battery import check_battery
 from luthier.audit._coverage import check_traffic
-from luthier.audit._degenerate import check_degenerate
 from luthier.audit._finding import ORDER, Dataset, Finding
-from luthier.audit._form import check_form
-from luthier.audit._formats import check_formats
-from luthier.audit._keys import check_keys
-from luthier.audit._knowledge import check_knowledge
-from luthier.audit._labels import check_labels
-from luthier.audit._language import check_language
-from luthier.audit._leakage import check_leakage
-from luthier.audit._personal import check_personal
+from luthier.audit._personal_findings import check_personal
 from luthier.audit._preference import check_preference
 from luthier.audit._provenance import check_provenance
-from luthier.audit._quality import check_quality
-from luthier.audit._refusals import check_refusals
-from luthier.audit._repeats import check_repeats
 from luthier.audit._size import check_size
-from luthier.audit._templates import check_templates
-from luthier.audit._text import check_text
-from luthier.audit._variants import check_variants
+from luthier.audit.knowledge import check_knowledge
+from luthier.audit.labels import check_labels, check_variants
+from luthier.audit.repeats import check_answers, check_battery, check_leakage, check_repeats, check_templates
+from luthier.audit.text import (
+    check_degenerate,
+    check_form,
+    check_formats,
+    check_keys,
+    check_language,
+    check_quality,
+    check_refusals,
+    check_text,
+)
 
 Progress = Callable[[str, int, int, str], None]  # stage, done, total, remark
 

@@ -12,7 +12,7 @@ from luthier.audit._finding import EXCERPT, Dataset, Finding, Sample, finding
 from luthier.audit._run import Progress
 from luthier.data import Example, Message, with_instructions
 from luthier.errors import ModelError
-from luthier.models import Outline, control_tokens, render_example, render_prompt
+from luthier.models import Flaw, Outline, control_tokens, render_example, render_prompt, taught_example
 from luthier.spec import Task
 
 _MARK = "§1"  # stands for a message; no template writes it by itself
@@ -100,20 +100,10 @@ def _rows(data: Dataset, base: Outline, progress: Progress | None) -> Iterable[F
 
 def _flaw(tokenizer: Any, task: Task, example: Example, special: Sequence[str], limit: int) -> tuple[str, str] | None:
     """The code of what is wrong with a row as it is trained, and what is seen; None where nothing is."""
-    written = [token for token in special if token in example.output]
-    if written:
-        return "control-token", ", ".join(written)
-    try:
-        rendered = render_example(tokenizer, asked(task, example), example.output)
-    except ModelError as error:
-        return "template-refuses", error.what
-    labels = rendered.ids[rendered.prompt_length :]
-    if len(labels) < 1 + rendered.end_is_label:
-        return "nothing-to-learn", ""
-    if not rendered.end_is_label:
-        return "end-not-learned", ""
-    if len(rendered.ids) > limit:
-        return "cut-off", f"{len(rendered.ids)} tokens"
+    taught = taught_example(tokenizer, asked(task, example), example.output, special, limit)
+    if isinstance(taught, Flaw):
+        return taught.code, taught.seen
+    labels = taught.ids[taught.prompt_length :]
     said = tokenizer.decode(labels[:-1], clean_up_tokenization_spaces=False)
     wanted, read = _comparable(example.output), _comparable(said)
     return None if wanted == read else ("lossy-tokens", _difference(wanted, read))

@@ -18,6 +18,7 @@ from luthier.models._prices import cost_of, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, control_tokens, end_of_turn, render_example, render_prompt, stop_ids
 from luthier.models._scripted import ScriptedModel
+from luthier.models._taught import Flaw, taught_example
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "Answer",
     "Constraint",
     "EndpointModel",
+    "Flaw",
     "Forecast",
     "Integers",
     "LocalModel",
@@ -62,6 +64,7 @@ __all__ = [
     "sharing_copy",
     "stop_ids",
     "table_names",
+    "taught_example",
     "tree_size",
     "weights_at_hand",
     "without_weights",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from luthier.data import content_hash
 from luthier.errors import RetrievalError
-from luthier.models._quiet import quiet
+from luthier.models import quiet
 from luthier.retrieve._items import well_formed
 from luthier.store import read_json
 

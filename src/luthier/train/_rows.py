@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from luthier.data import Message, content_hash
-from luthier.errors import ModelError, Problem, TeachesNothingError
-from luthier.models import quiet, render_example
+from luthier.errors import Problem, TeachesNothingError
+from luthier.models import Flaw, control_tokens, quiet, taught_example
 from luthier.train._apart import call_apart, processors
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 SHORTEST_PLAIN = 8  # tokens; the first ones of a text are hardly predictable and say little
 EACH = 2_000  # rows at least for a process: it takes as long to start as to render 1,500 short ones
 MOST = 8  # processes: each holds 0.4 GB
+
+_FLAWS = {
+    "control-token": "the answer spells out control token(s) of the model: {seen}",
+    "template-refuses": "it cannot be rendered: {seen}",
+    "nothing-to-learn": "{seen}",
+    "end-not-learned": "the end of the turn is not learned, so the model would never learn to stop",
+    "cut-off": "{seen}, more than the {limit} allowed: the answer would be cut off",
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def encode_part(part: Mapping[str, Any]) -> list[Any]:
     """For a process of its own: token ids and `start` of each row of a part, or what is wrong with it."""
     with quiet():
         tokenizer = getattr(import_module(part["module"]), part["class"]).from_pretrained(part["folder"])
-    special = special_tokens(tokenizer)
+    special = control_tokens(tokenizer)
     found: list[Any] = []
     for messages, output in part["rows"]:
         row = TrainingRow("", tuple(Message(**message) for message in messages), output, "")
@@ -141,17 +149,12 @@ def rows_hash(rows: Sequence[EncodedRow]) -> str:
     return content_hash([[list(row.ids), row.start] for row in rows])
 
 
-def special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Texts of the tokenizer's control tokens (end of turn, roles); the renderer makes ordinary text of them."""
-    return tuple(sorted(token.content for token in tokenizer.added_tokens_decoder.values() if token.special))
-
-
 def _encode_all(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> Sequence[EncodedRow | str]:
     """Each row as tokens, or what is wrong with it."""
     count = min(processors(), MOST, len(rows) // EACH) if len(rows) >= 2 * EACH else 1
     kind = type(tokenizer)
     if count == 1 or not kind.__module__.startswith("transformers."):  # another class may not load as it was
-        special = special_tokens(tokenizer)
+        special = control_tokens(tokenizer)
         return [_encode(tokenizer, row, special, limit) for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
@@ -168,21 +171,7 @@ def _encode_all(tokenizer: Any, rows: Sequence[TrainingRow], limit: int) -> Sequ
 
 def _encode(tokenizer: Any, row: TrainingRow, special: tuple[str, ...], limit: int) -> EncodedRow | str:
     """The row as tokens, or what is wrong with it."""
-    if not row.output.strip():
-        return "the answer is empty"
-    written = [token for token in special if token in row.output]
-    if written:
-        return f"the answer spells out control token(s) of the model: {', '.join(written)}"
-    try:
-        rendered = render_example(tokenizer, row.messages, row.output)
-    except ModelError as error:
-        return f"it cannot be rendered: {error.what}"
-    if rendered.prompt_length >= len(rendered.ids):
-        return "no token of the answer is left to learn"
-    if rendered.prompt_length < 1:
-        return "there is no prompt before the answer"
-    if not rendered.end_is_label:
-        return "the end of the turn is not learned, so the model would never learn to stop"
-    if len(rendered.ids) > limit:
-        return f"{len(rendered.ids)} tokens, more than the {limit} allowed: the answer would be cut off"
-    return EncodedRow(row.id, row.source, tuple(rendered.ids), rendered.prompt_length)
+    taught = taught_example(tokenizer, row.messages, row.output, special, limit)
+    if isinstance(taught, Flaw):
+        return _FLAWS[taught.code].format(seen=taught.seen, limit=limit)
+    return EncodedRow(row.id, row.source, taught.ids, taught.prompt_length)
