@@ -103,3 +103,13 @@ def test_unknown_recipes_are_refused(change, what):
 def test_impossible_values_are_refused(change):
     with pytest.raises(TrainingError, match=next(iter(change))):
         Recipe(**change)
+
+
+def test_a_gpu_runs_more_tokens_at_once_unless_told():
+    told = TrainSettings(micro_batch_tokens=300)
+    sizes = [
+        Recipe.for_task(settings, 300, 135_000_000, kind=kind).tokens_per_micro_batch
+        for settings in (TrainSettings(), told)
+        for kind in ("cpu", "cuda")
+    ]
+    assert sizes == [1024, 4096, 300, 300]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from luthier.train._group import Group, current_group, launched_group
     from luthier.train._loop import fine_tune
     from luthier.train._merge import Merged, merge
-    from luthier.train._predict import Asked, Job
+    from luthier.train._predict import Asked, Job, device_of
     from luthier.train._remedies import Change, changes
     from luthier.train._result import CurvePoint, TrainProgress, TrainResult
     from luthier.train._setting import Setting
@@ -39,6 +39,7 @@ __all__ = [
     "changes",
     "check_rows",
     "current_group",
+    "device_of",
     "estimate",
     "fine_tune",
     "launched_group",
@@ -59,6 +60,7 @@ _HEAVY = {
     "TrainResult": "_result",
     "changes": "_remedies",
     "current_group": "_group",
+    "device_of": "_predict",
     "estimate": "_estimate",
     "fine_tune": "_loop",
     "launched_group": "_group",

@@ -47,6 +47,10 @@ class RunState:
         """The state after one more step."""
         return replace(self, step=point.step, curve=(*self.curve, point))
 
+    def with_note(self, note: str) -> RunState:
+        """The same, with something that the run's user should know."""
+        return replace(self, notes=(*self.notes, f"after step {self.step}: {note}"))
+
     def after_score(self, score: float) -> RunState:
         """The state after the evaluation of the last step; of equal scores the earlier stays the best."""
         curve = (*self.curve[:-1], replace(self.curve[-1], dev_score=score))
@@ -68,8 +72,7 @@ class Checkpoint:
 
     def with_note(self, note: str) -> Checkpoint:
         """The same, with something that its user should know."""
-        dated = f"after step {self.state.step}: {note}"
-        return replace(self, state=replace(self.state, notes=(*self.state.notes, dated)))
+        return replace(self, state=self.state.with_note(note))
 
 
 def save_checkpoint(out: Path, checkpoint: Checkpoint, before: str | None = BEFORE) -> None:

@@ -61,12 +61,16 @@ class Timing:
 
 
 def losses_under(trainee: Trainee, setting: Setting) -> Losses:
-    """What computes the losses of a micro-batch under a setting.
-
-    Where a run comes to a layer that cannot be compiled after all, torch warns and runs it eager: no run ends by that.
-    """
+    """What computes the losses of a micro-batch under a setting; of compiled layers it raises `compile_errors`."""
     losses = losses_of(trainee, setting)
-    return _through(_Layers(trainee.body), losses, strict=False) if setting.compiled else losses
+    return _through(_Layers(trainee.body), losses) if setting.compiled else losses
+
+
+def compile_errors() -> tuple[type[Exception], ...]:
+    """What is raised where a layer cannot be compiled, whatever the compiler met."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    return TorchDynamoException, FailOnRecompileLimitHit
 
 
 def with_compilation(
@@ -132,7 +136,7 @@ class _Trial:
         self._course, self._clock = course, clock
         losses = losses_of(trainee, setting)
         self._eager = (setting, losses)
-        self._compiled = (replace(setting, compiled=True), _through(_Layers(trainee.body), losses, strict=True))
+        self._compiled = (replace(setting, compiled=True), _through(_Layers(trainee.body), losses))
         first = range(min(TRIED, course.steps))
         self._steps = [course.micro_batches(step, setting.packing) for step in first]
         self._parts = [part for parts in self._steps for part in parts][:TRIED]
@@ -200,15 +204,13 @@ class _Layers:
         self._compiled = [(layer, compile_(layer.forward, dynamic=True, backend=BACKEND)) for layer in blocks_of(body)]
 
     @contextmanager
-    def running(self, strict: bool) -> Iterator[None]:
-        """Within the block the layers run compiled; afterwards they are as before. `strict` lets errors out."""
-        from torch._dynamo import config
-
+    def running(self) -> Iterator[None]:
+        """Within the block the layers run compiled; afterwards they are as before."""
         AttentionInterface.register(NAME, _opaque())
         for layer, forward in self._compiled:
             layer.forward = forward
         try:
-            with warnings.catch_warnings(), config.patch(suppress_errors=not strict):
+            with warnings.catch_warnings():
                 for said in TRACING:
                     warnings.filterwarnings("ignore", message=said)
                 yield
@@ -218,9 +220,9 @@ class _Layers:
             AttentionInterface.register(NAME, tree_attention)
 
 
-def _through(layers: _Layers, losses: Losses, strict: bool) -> Losses:
+def _through(layers: _Layers, losses: Losses) -> Losses:
     def run(batch: MicroBatch, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-        with layers.running(strict):
+        with layers.running():
             return losses(batch, reference)
 
     return run

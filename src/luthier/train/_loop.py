@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from luthier.train._checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from luthier.train._compile import losses_under
+from luthier.train._compile import compile_errors, losses_under
 from luthier.train._course import Course
 from luthier.train._files import saving
 from luthier.train._group import Group, current_group
@@ -47,7 +47,7 @@ from luthier.train._recipe import Recipe
 from luthier.train._result import RESULT_FILE, CurvePoint, TrainProgress, TrainResult
 from luthier.train._resume import finished_run, load_together
 from luthier.train._rows import EncodedRow, TrainingRow, replay_rows, rounded_length
-from luthier.train._setting import Setting
+from luthier.train._setting import Setting, in_one_line
 from luthier.train._shard import make_trainee, resting_base
 from luthier.train._track import Tracked, Tracking, require_tracker, tracked
 
@@ -193,7 +193,7 @@ class _Run:
                         self._take_score(value)
                 else:
                     with interruption.finishing():
-                        self._step()
+                        self._step_or_eager()
                 shown.follow(self.state.curve)
                 self._report()
                 due = time.monotonic() - self._saved_at >= self.hooks.checkpoint_seconds
@@ -240,6 +240,21 @@ class _Run:
     def _libraries(self) -> list[str]:
         four_bits, kernel = self.recipe.method == "qlora", self.setting.loss == "liger"
         return [*LIBRARIES, *["bitsandbytes"] * four_bits, *["liger-kernel"] * kernel]
+
+    def _step_or_eager(self) -> None:
+        """A step; where a layer cannot be compiled after all, the same one with eager layers, which is noted."""
+        try:
+            self._step()
+        except compile_errors() as error:
+            if not self.setting.compiled:
+                raise
+            reason = f"not compiled: {in_one_line(error)}"
+            self.setting = replace(self.setting, compiled=False, compile_reason=reason)
+            self.losses = losses_under(self.trainee, self.setting)
+            self.state = self.state.with_note(
+                f"layers run uncompiled ({reason}); the result is the same within rounding"
+            )
+            self._step()
 
     def _step(self) -> None:
         """One optimizer step: the mean loss over the label tokens of the whole batch, and the drift held down."""

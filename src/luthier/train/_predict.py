@@ -82,9 +82,7 @@ class Job:
     @property
     def device(self) -> torch.device:
         """Where it would run."""
-        if isinstance(self.base, LocalModel):
-            return self.base.device
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return device_of(self.base)
 
     @property
     def evaluations(self) -> int:
@@ -111,6 +109,13 @@ class Job:
         """Those of the first steps."""
         sampled = range(min(SAMPLED, self.course.steps))
         return [part for step in sampled for part in self.course.micro_batches(step, packing)]
+
+
+def device_of(base: LocalModel | Outline) -> torch.device:
+    """Where a base runs, or would run once its weights are here."""
+    if isinstance(base, LocalModel):
+        return base.device
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Prediction:
