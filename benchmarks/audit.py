@@ -33,6 +33,7 @@ SCORES: dict[str, dict[str, Any]] = {
     "polite_pairs": {"kind": "chrf"},
 }
 ROWS = 1000
+SEEN: dict[str, frozenset[tuple[str, str, int]]] = {}
 
 
 def read(name: str) -> list[Row]:
@@ -51,9 +52,23 @@ def read(name: str) -> list[Row]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:ROWS]]
 
 
-def found(name: str, planted: Planted, folder: Path, deep: bool) -> set[int]:
+def found(name: str, planted: Planted, deep: bool) -> set[int]:
     """Lines on which the audit has a finding of the codes."""
-    folder.mkdir()
+    rows = checked(name, planted, deep)
+    return {line for code, file, line in rows if code in planted.codes and file == planted.where}
+
+
+def checked(name: str, planted: Planted, deep: bool) -> frozenset[tuple[str, str, int]]:
+    """Code, file and line of all that the audit finds; each set as it comes is looked at once only."""
+    key = json.dumps([name, list(planted.lines), planted.files, planted.task, deep])
+    if key not in SEEN:
+        with tempfile.TemporaryDirectory() as folder:
+            SEEN[key] = look(name, planted, Path(folder), deep)
+    return SEEN[key]
+
+
+def look(name: str, planted: Planted, folder: Path, deep: bool) -> frozenset[tuple[str, str, int]]:
+    """Writes the task and runs `luthier check` on it."""
     examples = planted.task.get("examples", "examples.jsonl")
     (folder / examples).write_bytes(("\n".join(planted.lines) + "\n").encode("utf-8", "surrogateescape"))
     for file, text in planted.files.items():
@@ -61,19 +76,18 @@ def found(name: str, planted: Planted, folder: Path, deep: bool) -> set[int]:
     task = {"task": name, "goal": "as in the examples", "examples": "examples.jsonl", "base": "smollm2-135m"}
     task |= {"score": SCORES[name]} | planted.task
     (folder / "luthier.yaml").write_text(json.dumps(task), encoding="utf-8")
-    checked = Project(folder).check(deep=deep)
-    rows = [row for finding in checked.findings if finding.code in planted.codes for row in finding.rows]
-    return {row.line for row in rows if Path(row.file).name == planted.where}
+    findings = Project(folder).check(deep=deep).findings
+    return frozenset((finding.code, Path(row.file).name, row.line) for finding in findings for row in finding.rows)
 
 
-def measure(damage: Damage, name: str, seed: int, folder: Path) -> dict[str, Any]:
+def measure(damage: Damage, name: str, seed: int) -> dict[str, Any]:
     """Precision and recall of one kind of damage in one set."""
     rows = read(name)
     planted = damage.plant(rows, seed)
     plain = planted.undamaged or [json.dumps(row, ensure_ascii=False) for row in rows]
     whole = replace(planted, lines=plain, task=planted.task if planted.task_before is None else planted.task_before)
-    before = found(name, whole, folder / "plain", damage.deep)
-    after = found(name, planted, folder / "damaged", damage.deep)
+    before = found(name, whole, damage.deep)
+    after = found(name, planted, damage.deep)
     right = len(after & planted.damaged)
     false = len(after - planted.damaged - before)
     return {
@@ -100,8 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.only and damage.name not in options.only:
             continue
         for name in damage.sets:
-            with tempfile.TemporaryDirectory() as folder:
-                row = measure(damage, name, options.seed, Path(folder))
+            row = measure(damage, name, options.seed)
             least = damage.least
             kept &= least is None or (row["precision"] >= least and row["recall"] >= least)
             print(

@@ -45,8 +45,8 @@ def check_preference(data: Dataset) -> Iterable[Finding]:
 def _probabilities(pairs: Sequence[Example]) -> NDArray[np.float64]:
     """Probability that the chosen answer is the better one, by a logistic regression fitted on the other folds.
 
-    Its features are the differences of the TF-IDF weights of words and pairs of words, and of the log lengths, so that
-    it is blind to what both answers share (a Bradley-Terry model of texts).
+    Its features are the differences of the TF-IDF weights of words, pairs of words and parts of words, and of the log
+    lengths, so that it is blind to what both answers share (a Bradley-Terry model of texts).
     """
     import numpy as np
     import scipy.sparse as sp
@@ -57,7 +57,7 @@ def _probabilities(pairs: Sequence[Example]) -> NDArray[np.float64]:
     right = np.zeros(len(pairs))
     for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(right):
         sides = np.where(np.arange(len(train)) % 2, 1.0, -1.0)
-        model = LogisticRegression(C=10, fit_intercept=False, solver="liblinear", random_state=0)
+        model = LogisticRegression(C=3, fit_intercept=False, solver="liblinear", random_state=0)
         model.fit(sp.diags(sides) @ features[train], sides)
         right[test] = model.predict_proba(features[test])[:, 1]
     return right
@@ -69,6 +69,8 @@ def _differences(pairs: Sequence[Example]) -> Any:
 
     chosen, rejected = [e.output for e in pairs], [e.rejected or "" for e in pairs]
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\b\w+\b|[^\w\s]")
-    words.fit([*chosen, *rejected])
+    parts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    both = [kind.fit([*chosen, *rejected]) for kind in (words, parts)]
     lengths = [[math.log1p(len(a)) - math.log1p(len(b))] for a, b in zip(chosen, rejected, strict=True)]
-    return sp.hstack([words.transform(chosen) - words.transform(rejected), sp.csr_matrix(lengths)]).tocsr()
+    weights = [kind.transform(chosen) - kind.transform(rejected) for kind in both]
+    return sp.hstack([*weights, sp.csr_matrix(lengths)]).tocsr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from luthier.data._near import near_pairs
-from luthier.data._wording import in_any_order, same_wordings, word_counts
+from luthier.data._wording import in_any_order, same_wordings, unspaced, word_counts
 from luthier.data._words import Texts, normalise, words
 
 
@@ -56,7 +56,9 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[
     """
     components = Components(len(texts))
     components.join_hashes(hash(normalise(text)) for text in texts)
-    components.join_hashes(hash(in_any_order(words(normalise(text))) or i) for i, text in enumerate(texts))
+    said = (words(normalise(text)) for text in texts)
+    components.join_hashes(hash(in_any_order(some) or i) for i, some in enumerate(said))
+    components.join_equal(unspaced(words(normalise(text))) for text in texts)
     unique = sorted({components.find(i) for i in range(len(texts))})
     distinct = Texts([texts[i] for i in unique])
     times = word_counts(len(distinct), distinct.words)

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONG = 150  # 5-grams; above, a single number or negation is a small part of what a text says
+SLIPPED = 400  # 5-grams; below, texts that differ by slips of the keyboard only are looked at word by word
 SHORT = 45  # 5-grams; below, a single changed character moves the similarity by more than the threshold allows for
 WRAPPED = 0.5  # when half of the texts share half of their 5-grams, that half is a wrapper and tells nothing apart
 SAMPLE = 100  # texts that are looked at to find out
 COUNTED = 2000  # texts that what they share is counted in
 SLIPS = (
-    0.5  # similarity of short texts that may differ by slips of the keyboard only: each takes five 5-grams from both
+    0.5  # similarity of texts that may differ by slips of the keyboard only: each takes five 5-grams from both
 )
 LETTERS = 8  # that may be more or fewer in all, then
 SLACK = 0.12  # 3.4 standard deviations of a similarity of 0.8 that is estimated from 128 permutations
@@ -84,7 +85,7 @@ class _Families:
             return []
         estimates = self.sketches.similarity(i, others)
         near = estimates >= self.threshold - SLACK
-        if self.sketches.sizes[i] < LONG:
+        if self.sketches.sizes[i] < SLIPPED:
             differ = np.abs(self.letters[others].astype(np.int16) - self.letters[i]).sum(axis=1)
             near |= (estimates >= SLIPS - SLACK / 2) & (differ <= LETTERS)
         return [int(j) for j in others[near]]
@@ -93,11 +94,10 @@ class _Families:
         a, b = self.grams(i), self.grams(j)
         size = min(len(a), len(b))
         bags = self._bag(i), self._bag(j)
-        if size < LONG and told_apart(*bags):
-            return False
-        if _jaccard(a, b) >= self.threshold and (size >= SHORT or self._only_adds(*bags)):
+        alike = _jaccard(a, b) >= self.threshold and (size >= SHORT or self._only_adds(*bags))
+        if alike and (size >= LONG or not told_apart(*bags)):
             return True
-        return size < LONG and only_slips(self.said(i), self.said(j), self._is_word)
+        return size < SLIPPED and only_slips(self.said(i), self.said(j), self._is_word)
 
     def _bag(self, i: int) -> frozenset[str]:
         return frozenset(self.said(i)) - self.common_words

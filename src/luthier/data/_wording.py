@@ -13,10 +13,12 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import groupby
 
 LONGEST = 40  # words; longer texts are compared by their 5-grams
 LEAST_LEFT = 3  # words that must be left when an opening or a small word is taken away
 OPENING, ENDING = 4, 6  # words
+LETTERS = 12  # of a text that is compared without its spaces
 RARE = 2  # texts; a word seen in more of them is no slip
 
 NEGATIONS = frozenset(
@@ -63,6 +65,16 @@ def told_apart(a: Iterable[str], b: Iterable[str]) -> bool:
     """Whether two texts differ in their numbers, or in whether something is denied."""
     a, b = frozenset(a), frozenset(b)
     return bool(a & NEGATIONS) != bool(b & NEGATIONS) or any(has_digit(word) for word in a ^ b)
+
+
+def unspaced(words: Sequence[str]) -> int | None:
+    """A hash of a text without its spaces, its numbers kept; None of short texts, where a space may mean much."""
+    letters = "".join(words)
+    return hash((letters, *_numbers(words))) if len(words) > LEAST_LEFT and len(letters) >= LETTERS else None
+
+
+def _numbers(words: Iterable[str]) -> list[str]:
+    return [word for word in words if has_digit(word)]
 
 
 def word_counts(count: int, said: Callable[[int], list[str]]) -> Counter[str]:
@@ -240,7 +252,13 @@ def _one_slip_apart(places: Sequence[tuple[int, str]]) -> Iterator[tuple[int, in
             by_less[less].append((i, word))
     for near in by_less.values():
         first, meant = near[0]
-        yield from ((first, i) for i, word in near[1:] if min(len(word), len(meant)) >= 5 and one_slip(word, meant))
+        yield from ((first, i) for i, word in near[1:] if _one_name(word, meant))
+
+
+def _one_name(a: str, b: str) -> bool:
+    """Names of four letters are told apart by one of them, unless it is only their order that differs."""
+    shorter = min(len(a), len(b))
+    return one_slip(a, b) and (shorter >= 5 or (shorter >= 4 and sorted(a) == sorted(b)))
 
 
 def only_slips(a: Sequence[str], b: Sequence[str], is_word: Callable[[str], bool]) -> bool:
@@ -248,8 +266,10 @@ def only_slips(a: Sequence[str], b: Sequence[str], is_word: Callable[[str], bool
 
     `is_word` says that a word stands in several texts: two such words are two words and no slip of each other.
     """
-    if abs(len(a) - len(b)) > 2 or told_apart(a, b):
+    if abs(len(a) - len(b)) > 2 or _numbers(a) != _numbers(b):
         return False
+    if "".join(a) == "".join(b):  # spaces that slipped by a letter, which may even hide a negation: `no tworking`
+        return True
     slips = 0
     for kind, i, i_end, j, j_end in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -265,8 +285,11 @@ def only_slips(a: Sequence[str], b: Sequence[str], is_word: Callable[[str], bool
 
 def _slipped(a: Sequence[str], b: Sequence[str], is_word: Callable[[str], bool], least: int) -> bool:
     """Whether some words became some others by slips, one in each, or by a space in the wrong place."""
-    if len(a) == len(b) and all(_one_meant(x, y, is_word, least) for x, y in zip(a, b, strict=True)):
-        return True
+    if len(a) == len(b):
+        if all(_one_meant(x, y, is_word, least) for x, y in zip(a, b, strict=True)):
+            return True
+        if "not" in (*a, *b) and one_slip(_contracted(a), _contracted(b)):
+            return True
     x, y = "".join(a), "".join(b)
     spaced = len(a) != len(b) or len(a) > 1
     return spaced and min(len(x), len(y)) >= 4 and (x == y or one_slip(x, y) or one_slip(" ".join(a), " ".join(b)))
@@ -279,13 +302,26 @@ def _one_meant(a: str, b: str, is_word: Callable[[str], bool], least: int) -> bo
     shorter = min(len(a), len(b))
     if not (_is_spelt(a) and _is_spelt(b)):
         return False
+    if (a in NEGATIONS or b in NEGATIONS) and is_word(a) and is_word(b):
+        return False
     if a in _SLIGHT or b in _SLIGHT:
         return one_slip(a, b)
     if is_word(a) and is_word(b):
         return shorter >= 4 and (a + "s" == b or b + "s" == a or (shorter >= 6 and sorted(a) == sorted(b)))
     if shorter < least:
-        return sorted(a) == sorted(b)
+        lost = shorter + 1 == least == 3 and len(a) != len(b) and is_word(max(a, b, key=len))  # `pi` for a usual `pin`
+        return sorted(a) == sorted(b) or (shorter >= 2 and one_slip(a, b) and (lost or _doubled(a, b)))
     return one_slip(a, b) or (shorter >= 6 and any(one_slip(x, b) for x in _neighbours(a, b)))
+
+
+def _contracted(words: Sequence[str]) -> str:
+    """Words as one, and a negation as it is written with them: a slip in `hasn't` is none in `has not`."""
+    return "".join("nt" if word == "not" else word for word in words)
+
+
+def _doubled(a: str, b: str) -> bool:
+    """Whether one word is the other with letters doubled."""
+    return [letter for letter, _ in groupby(a)] == [letter for letter, _ in groupby(b)]
 
 
 def _neighbours(a: str, b: str) -> Iterator[str]:
