@@ -19,9 +19,7 @@ Change = Callable[[str, random.Random], str]
 
 # A keyboard by rows: what lies beside a key is what is hit instead of it.
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_BESIDE = {
-    key: row[max(0, at - 1) : at] + row[at + 1 : at + 2] for row in _KEYS for at, key in enumerate(row)
-}
+_BESIDE = {key: row[max(0, at - 1) : at] + row[at + 1 : at + 2] for row in _KEYS for at, key in enumerate(row)}
 _OPENINGS = (
     "Hi, ", "Hello there, ", "Good morning! ", "Quick question: ", "Sorry to bother you, ", "please ", "Hey team - ",
     "I was wondering, ", "Could you tell me, ", "One more thing: ", "Dear support, ", "ok so ", "Umm ", "Question: ",

@@ -152,6 +152,16 @@ def test_outputs_of_a_rare_form(text: str) -> None:
     assert lines(check_formats, [text], "output-format") == {0}
 
 
+@pytest.mark.parametrize("end", [" (which", " [the", ",", ", and"])
+def test_outputs_that_were_broken_off(end: str) -> None:
+    whole = [f"{t}." for t in ("The wall is long", "The pier (of wood) is old", "It has a roof of [blue] slate")]
+    rows = [Example((Message("user", f"q {i}"),), whole[i % 3], source=Source("d", i)) for i in range(60)]
+    rows[7] = Example((Message("user", "q 7"),), f"The tower is high{end}", source=Source("d", 7))
+    varied = [Example(e.messages, f"{n} years: {e.output}", source=e.source) for n, e in enumerate(rows)]
+    found = [finding for finding in check_formats(dataset(varied)) if finding.code == "output-format"]
+    assert {row.line for finding in found for row in finding.rows} == {7}
+
+
 def test_abbreviations_end_no_sentence_and_names_have_capitals() -> None:
     assert (
         lines(check_formats, ["a port in the U.S.", "Cairo and Lima", "owned by Smith Inc."], "output-format") == set()

@@ -108,6 +108,10 @@ def test_instructions_that_stand_in_the_rows_already(base):
     told = "Sort each message into one of the four teams."
     rows = [row(1, f"{told}\n\nmy invoice", "billing"), row(2, "my parcel", "shipping")]
     assert found(rows, base("no default"), instructions=told) == {"instructions-twice": ("harms", 1, [1])}
+    typed = row(1, "SORT EACH MESSAGE\n into one of: the four teams\n\nmy invoice", "billing")
+    assert found([typed, rows[1]], base("no default"), instructions=told) == {"instructions-twice": ("harms", 1, [1])}
+    part = row(1, "Sort each message into one of the four teams' boxes, then", "billing")
+    assert found([part, rows[1]], base("no default"), instructions=f"{told} Answer.") == {}
     assert found([row(1, "my invoice", "billing", told)] * 2, base("no default"), instructions=told) == {}
 
 

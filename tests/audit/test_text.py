@@ -72,6 +72,8 @@ def ask(text: str, output: str = "fine") -> Example:
         ("template-leftover", "<|im_start|>user\nhello"),
         ("template-leftover", "### Instruction:\nhello"),
         ("template-leftover", "Human: hello\n\nAssistant:"),
+        ("template-leftover", "system\nBe brief.\nuser\nhello\nassistant\n"),
+        ("template-leftover", "User\n\nhello there\n\nAssistant"),
         ("tool-text", '<tool_call>{"name": "x"}</tool_call>'),
         ("tool-text", '{"name": "look_up", "arguments": {}}'),
     ],
@@ -81,6 +83,32 @@ def test_damage_is_found(tmp_path: Path, code: str, text: str) -> None:
         found = codes(tmp_path, row)
         assert found[code].count == 1, found
         assert found[code].samples[0].remark
+
+
+@pytest.mark.parametrize("answer", ["assistant\nIt is blue.", "It is blue.\nuser\n", "It is blue.\nuser\nAnd why?"])
+def test_roles_on_lines_of_an_answer_are_leftovers(tmp_path: Path, answer: str) -> None:
+    assert codes(tmp_path, ask("Which colour is it?", answer))["template-leftover"].count == 1
+
+
+@pytest.mark.parametrize("answer", ["user", "root\nuser\nguest", "the user\nlogs in", "assistant", "a model\nof it"])
+def test_roles_that_are_what_is_said_are_none(tmp_path: Path, answer: str) -> None:
+    assert "template-leftover" not in codes(tmp_path, ask("Who may log in there?", answer))
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ question }}", "Text: {user_input}", "{% if context %}", "Hi [prompt]", "%(query)s", "{item.text} now"]
+)
+def test_places_that_were_not_filled_in(tmp_path: Path, text: str) -> None:
+    assert codes(tmp_path, ask(text))["unfilled-template"].count == 1
+    assert "unfilled-template" not in codes(tmp_path, ask("What is it?", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a{2,3}", "{x | x > 0}", "`{{ question }}` here", "Write a Jinja template with {{ name }}", "[text](http://x)"],
+)
+def test_braces_that_belong_to_the_question(tmp_path: Path, text: str) -> None:
+    assert "unfilled-template" not in codes(tmp_path, ask(text))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ _TEXT = {
     "html-entity": "the model learns to write entities now and then",
     "html-tag": "the model learns to write tags now and then",
     "template-leftover": "the template stands twice in training and once in service; its marks come back in answers",
+    "unfilled-template": "the model is asked nothing and learns to answer anything",
     "tool-text": "the model learns to call tools that nobody answers",
     "output-space": "the first or last token differs from row to row, and answers are off by a space",
     "repeated-turn": "chat templates refuse such rows or join the turns; the model learns to repeat itself",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -194,14 +195,19 @@ def _system_prompts(data: Dataset) -> Iterable[Finding]:
 
 
 def _instructions_twice(data: Dataset) -> Iterable[Finding]:
-    said = " ".join(data.task.instructions.split())
+    said = _as_said(data.task.instructions)
     if len(said) < 20:
         return
-    rows = [e for e in data.examples if any(said in " ".join(m.content.split()) for m in e.messages) and _adds(data, e)]
+    rows = [e for e in data.examples if any(said in _as_said(m.content) for m in e.messages) and _adds(data, e)]
     if rows:
         reason = "the rows contain the text of `instructions:`, which is put before them once more"
         fix = "remove `instructions:` from luthier.yaml, or the text from the rows"
         yield finding("instructions-twice", "harms", rows, reason, fix)
+
+
+def _as_said(text: str) -> str:
+    """A text as its words, whatever their case, lines and punctuation."""
+    return " ".join(["", *re.findall(r"\w+", text.casefold()), ""])
 
 
 def _adds(data: Dataset, example: Example) -> bool:

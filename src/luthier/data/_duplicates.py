@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 
 from luthier.data._near import near_pairs
@@ -49,16 +50,21 @@ class Components:
 def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.8) -> list[int]:
     """Number of the component of each text; a component is named by the index of its first text.
 
-    Two texts are joined when they are equal after normalising or hold the same words, or when their sets of character
-    5-grams have Jaccard similarity >= `threshold` (candidates by MinHash and banding, Broder 1997; verified). Short
-    texts also have to differ only by added words, so that `play X` and `play Y` stay apart. Where most texts share
-    most of their 5-grams (an instruction around every input), what stands in more than half of them is left out.
+    Two texts are joined when they are equal after normalising, when they hold the same words or differ by where spaces
+    stand, or when their sets of character 5-grams have Jaccard similarity >= `threshold` (candidates by MinHash and
+    banding, Broder 1997; verified). Short texts also have to differ only by added words, so that `play X` and `play Y`
+    stay apart. Where most texts share most of their 5-grams (an instruction around every input), what stands in more
+    than half of them is left out.
     """
     components = Components(len(texts))
     components.join_hashes(hash(normalise(text)) for text in texts)
-    said = (words(normalise(text)) for text in texts)
-    components.join_hashes(hash(in_any_order(some) or i) for i, some in enumerate(said))
-    components.join_equal(unspaced(words(normalise(text))) for text in texts)
+    ordered, spaced = array("q"), array("q")
+    for i, text in enumerate(texts):
+        said = words(normalise(text))
+        ordered.append(hash(in_any_order(said) or i))
+        spaced.append(hash(unspaced(said) or i))
+    components.join_hashes(ordered)
+    components.join_hashes(spaced)
     unique = sorted({components.find(i) for i in range(len(texts))})
     distinct = Texts([texts[i] for i in unique])
     times = word_counts(len(distinct), distinct.words)

@@ -24,9 +24,7 @@ SHORT = 45  # 5-grams; below, a single changed character moves the similarity by
 WRAPPED = 0.5  # when half of the texts share half of their 5-grams, that half is a wrapper and tells nothing apart
 SAMPLE = 100  # texts that are looked at to find out
 COUNTED = 2000  # texts that what they share is counted in
-SLIPS = (
-    0.5  # similarity of texts that may differ by slips of the keyboard only: each takes five 5-grams from both
-)
+SLIPS = 0.5  # similarity of texts that may differ by slips of the keyboard only: each takes five 5-grams from both
 LETTERS = 8  # that may be more or fewer in all, then
 SLACK = 0.12  # 3.4 standard deviations of a similarity of 0.8 that is estimated from 128 permutations
 KEPT = 4096  # texts whose 5-grams are kept at hand

@@ -67,10 +67,10 @@ def told_apart(a: Iterable[str], b: Iterable[str]) -> bool:
     return bool(a & NEGATIONS) != bool(b & NEGATIONS) or any(has_digit(word) for word in a ^ b)
 
 
-def unspaced(words: Sequence[str]) -> int | None:
-    """A hash of a text without its spaces, its numbers kept; None of short texts, where a space may mean much."""
+def unspaced(words: Sequence[str]) -> tuple[str, ...]:
+    """A text without its spaces, and its numbers; nothing of short texts, where a space may mean much."""
     letters = "".join(words)
-    return hash((letters, *_numbers(words))) if len(words) > LEAST_LEFT and len(letters) >= LETTERS else None
+    return (letters, *_numbers(words)) if len(words) > LEAST_LEFT and len(letters) >= LETTERS else ()
 
 
 def _numbers(words: Iterable[str]) -> list[str]:

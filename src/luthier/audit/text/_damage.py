@@ -13,6 +13,7 @@ from luthier.data import Example
 SHOWN = 5
 AROUND = 60  # characters shown before and after what is seen
 USUAL = 0.3  # share of rows from which on a trait is what the data are like, and no damage
+UNFILLED = 0.1  # the same for places of templates
 
 Trace = Callable[[Example], tuple[str, _traces.Span] | None]
 
@@ -49,6 +50,13 @@ def _template(example: Example) -> tuple[str, _traces.Span] | None:
     for text in texts(example):
         if span := _traces.template(text, answer=text is example.output or text is example.rejected):
             return text, span
+    return None
+
+
+def _unfilled(example: Example) -> tuple[str, _traces.Span] | None:
+    for message in example.messages:
+        if message.role == "user" and (span := _traces.unfilled(message.content)):
+            return message.content, span
     return None
 
 
@@ -106,6 +114,14 @@ _KINDS = (
         "tokens, headings or speakers of a chat template inside the text; the template of the base comes on top",
         "remove them: the text of a message is what was said, without the marks around it",
         _template,
+    ),
+    _Kind(
+        "unfilled-template",
+        "harms",
+        "places of a template in the input that nothing was put into",
+        "fill them in, or remove the rows: the question is missing",
+        _unfilled,
+        UNFILLED,
     ),
     _Kind(
         "tool-text",

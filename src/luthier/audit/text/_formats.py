@@ -18,6 +18,7 @@ CODES = 0.9  # share of the values that hold digits, from which they are taken f
 _FIX = "give all outputs one form: the model learns what it is shown"
 _INITIALS = re.compile(r"(?:[^\W\d]\.){2,}")
 _CLOSED = tuple(")]}>\"'”»`")
+_GOES_ON = tuple(",;-–([{/&")  # a text that ends so was cut off
 _SHORT = 4  # characters of the last word, which may be an abbreviation
 _TAGS = re.compile(
     r"</?(?:p|br|div|span|b|i|strong|em|ul|ol|li|a|h[1-6]|table|tr|td|font|code|pre)\b[^<>\n]{0,200}>", re.IGNORECASE
@@ -76,7 +77,11 @@ def _stopped(text: str) -> bool | None:
         brief = len(bare) < _SHORT and (bare[:1].isupper() or len(text.split()) == 1)
         abbreviated = brief or _INITIALS.fullmatch(last)
         return None if abbreviated or not bare or bare.endswith("/") else True
-    return False if last[-1:].isalnum() or last[-1:] in _CLOSED else None
+    return False if last[-1:].isalnum() or last[-1:] in (*_CLOSED, *_GOES_ON) else None
+
+
+def _closed(text: str) -> bool:
+    return all(text.count(opened) <= text.count(closed) for opened, closed in ("()", "[]", "{}"))
 
 
 def _capital(text: str) -> bool | None:
@@ -98,6 +103,7 @@ _PROPERTIES: tuple[tuple[str, Callable[[str], bool | None], Severity], ...] = (
     ("Markdown", _marked, "note"),
     ("HTML or tags", _tagged, "note"),
     ("a full stop at their end", _stopped, "note"),
+    ("all brackets closed", _closed, "note"),
     ("a capital at their start", _capital, "note"),
     ("capitals throughout", _shouted, "note"),
 )

@@ -58,6 +58,18 @@ _SPEAKERS = re.compile(
     r"^[ \t]*(?:(?P<user>Human|User|USER|HUMAN|Question|Q)|(?P<model>Assistant|ASSISTANT|AI|Bot|Answer|A)) *:",
     re.MULTILINE,
 )
+# what a decoder that leaves control tokens out makes of a rendered conversation: the roles, each on a line
+_ROLE_LINE = re.compile(r"^[ \t]*(?P<role>[Ss]ystem|[Uu]ser|[Aa]ssistant|[Hh]uman|[Mm]odel)[ \t]*$", re.MULTILINE)
+_NEXT_TURN = re.compile(r"(?<=\S)\s*\n[ \t]*(?:[Uu]ser|[Hh]uman)[ \t]*\n\s*(?:\Z|\S+[ \t]+\S)")
+_FIELD = (
+    r"(?:[a-z]+_[a-z_]*[a-z]|prompt|questions?|instructions?|text|input|query|context|document|doc|passage|article|message"
+    r"|content|answer|output|response|system|history|examples?|sentence|email|request|topic|title|body)"
+)
+_UNFILLED = re.compile(
+    r"\{\{-? ?[A-Za-z_][\w.]*(?: ?\|[^{}\n]*)? ?-?\}\}|\{%-? ?[a-z][^%{}\n]*%\}"
+    rf"|\$?\{{(?:{_FIELD}|[a-z_]+\.[a-z_]+)\}}|%\({_FIELD}\)s|<<{_FIELD}>>|\[{_FIELD}\](?!\()"
+)
+_ABOUT_TEMPLATES = re.compile(r"\b(?:templates?|jinja|handlebars|mustache|placeholders?|f-strings?|variables?)\b", re.I)
 _ASSISTANT = re.compile(r"\A\s*(?:Assistant|ASSISTANT|AI|Bot|Answer|Response|Output) *: ")
 _TOOL = re.compile(
     r"</?tool_(?:call|response)s?>|</?function_(?:calls?|results?)>|<function=|<invoke\b|<\|python_tag\|>"
@@ -165,7 +177,27 @@ def template(text: str, *, answer: bool) -> Span | None:
         speakers = list(_SPEAKERS.finditer(text))
         if {"user", "model"} <= {str(match.lastgroup) for match in speakers}:
             found = speakers[0]
-    return _span(found)
+    return _span(found or _role_line(text, answer))
+
+
+def _role_line(text: str, answer: bool) -> re.Match[str] | None:
+    """A role's name on a line: at the start before another, and of an answer at its start or where a user goes on."""
+    lines = list(_ROLE_LINE.finditer(text)) if "\n" in text else []
+    if not lines:
+        return None
+    first = lines[0] if not text[: lines[0].start()].strip() and text[lines[0].end() :].strip() else None
+    if first is not None and len({match["role"].lower() for match in lines}) > 1:
+        return first
+    if not answer:
+        return None
+    return first if first is not None and first["role"].lower() in ("assistant", "model") else _NEXT_TURN.search(text)
+
+
+def unfilled(text: str) -> Span | None:
+    """A place of a program's template that nothing was put into: `{{ question }}`, `{user_input}`, `{% if x %}`."""
+    if not any(mark in text for mark in ("{", "%(", "<<", "[")) or _ABOUT_TEMPLATES.search(text):
+        return None
+    return _span(_UNFILLED.search(_without_quoted(text)))
 
 
 def tool(text: str) -> Span | None:
