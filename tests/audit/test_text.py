@@ -96,7 +96,16 @@ def test_roles_that_are_what_is_said_are_none(tmp_path: Path, answer: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["{{ question }}", "Text: {user_input}", "{% if context %}", "Hi [prompt]", "%(query)s", "{item.text} now"]
+    "text",
+    [
+        "{{ question }}",
+        "Text: {user_input}",
+        "{% if context %}",
+        "Hi [prompt]",
+        "%(query)s",
+        "{item.text} now",
+        "[row.question]",
+    ],
 )
 def test_places_that_were_not_filled_in(tmp_path: Path, text: str) -> None:
     assert codes(tmp_path, ask(text))["unfilled-template"].count == 1
@@ -105,7 +114,14 @@ def test_places_that_were_not_filled_in(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a{2,3}", "{x | x > 0}", "`{{ question }}` here", "Write a Jinja template with {{ name }}", "[text](http://x)"],
+    [
+        "a{2,3}",
+        "{x | x > 0}",
+        "`{{ question }}` here",
+        "Write a Jinja template with {{ name }}",
+        "[text](http://x)",
+        "see [config.yaml]",
+    ],
 )
 def test_braces_that_belong_to_the_question(tmp_path: Path, text: str) -> None:
     assert "unfilled-template" not in codes(tmp_path, ask(text))

@@ -62,7 +62,7 @@ _SPEAKERS = re.compile(
 _ROLE_LINE = re.compile(r"^[ \t]*(?P<role>[Ss]ystem|[Uu]ser|[Aa]ssistant|[Hh]uman|[Mm]odel)[ \t]*$", re.MULTILINE)
 _NEXT_TURN = re.compile(r"(?<=\S)\s*\n[ \t]*(?:[Uu]ser|[Hh]uman)[ \t]*\n\s*(?:\Z|\S+[ \t]+\S)")
 _FIELD = (
-    r"(?:[a-z]+_[a-z_]*[a-z]|prompt|questions?|instructions?|text|input|query|context|document|doc|passage|article|message"
+    r"(?:[a-z_]+\.)?(?:[a-z]+_[a-z_]*[a-z]|prompt|questions?|instructions?|text|input|query|context|document|doc|passage|article|message"
     r"|content|answer|output|response|system|history|examples?|sentence|email|request|topic|title|body)"
 )
 _UNFILLED = re.compile(
