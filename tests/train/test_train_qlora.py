@@ -189,7 +189,7 @@ def test_its_layer_gives_the_outputs_and_gradients_of_pefts(base, targets):
     assert a_gradients.keys() == b_gradients.keys() and not torch.allclose(a, a_plain, atol=1e-3)
     for name, gradient in a_gradients.items():
         assert gradient is not None and gradient.abs().max() > 0
-        torch.testing.assert_close(gradient, b_gradients[name], rtol=1e-4, atol=1e-6)
+        assert float((gradient - b_gradients[name]).norm() / b_gradients[name].norm()) < 1e-5
 
 
 def test_no_pass_rewrites_the_weights(base, recipe):
