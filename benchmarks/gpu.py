@@ -8,7 +8,8 @@ tokens, their order and the adapter's first weights, which the others take. Prin
 counted in full), the share of the GPU's dense bf16 rate that the model's arithmetic takes (4 operations a token and
 parameter for LoRA, 6 for all weights, on the tokens that a side really runs), the peak of allocated memory, ratios to
 ours, and the largest difference of the losses. The first three steps warm up. There is nothing to download: the model
-folders are made of a configuration and a tokenizer's folder.
+folders are made of a configuration and a tokenizer's folder. Unsloth needs older versions of what the others have: its
+side takes its packages from the folder that `UNSLOTH_SITE` names, where that is set.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ def test_impossible_values_are_refused(change):
 def test_a_gpu_runs_more_tokens_at_once_unless_told():
     told = TrainSettings(micro_batch_tokens=300)
     sizes = [
-        Recipe.for_task(settings, 300, 135_000_000, kind=kind).tokens_per_micro_batch
+        Recipe.for_task(settings, 300, 135_000_000, on_gpu=on_gpu).tokens_per_micro_batch
         for settings in (TrainSettings(), told)
-        for kind in ("cpu", "cuda")
+        for on_gpu in (False, True)
     ]
     assert sizes == [1024, 4096, 300, 300]

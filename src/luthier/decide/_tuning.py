@@ -205,7 +205,7 @@ def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
 
 def _recipe(settings: TrainSettings, base: LocalModel | Outline, rows: Sequence[TrainingRow]) -> Recipe:
     completion = sum(len(base.tokenizer.encode(row.output, add_special_tokens=False)) + 1 for row in rows)
-    return Recipe.for_task(settings, len(rows), base.n_parameters, completion, device_of(base).type)
+    return Recipe.for_task(settings, len(rows), base.n_parameters, completion, device_of(base).type == "cuda")
 
 
 def _held_rows(recipe: Recipe, rows: Sequence[TrainingRow]) -> int:

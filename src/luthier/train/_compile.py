@@ -66,13 +66,6 @@ def losses_under(trainee: Trainee, setting: Setting) -> Losses:
     return _through(_Layers(trainee.body), losses) if setting.compiled else losses
 
 
-def compile_errors() -> tuple[type[Exception], ...]:
-    """What is raised where a layer cannot be compiled, whatever the compiler met."""
-    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
-
-    return TorchDynamoException, FailOnRecompileLimitHit
-
-
 def with_compilation(
     setting: Setting,
     trainee: Trainee,

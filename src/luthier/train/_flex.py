@@ -98,6 +98,13 @@ def flex(query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | 
     return found
 
 
+def compile_errors() -> tuple[type[Exception], ...]:
+    """What is raised where torch cannot compile something, whatever the compiler met."""
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    return TorchDynamoException, FailOnRecompileLimitHit
+
+
 @cache
 def _compiled() -> Any:
     from torch.nn.attention.flex_attention import flex_attention

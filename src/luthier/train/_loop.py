@@ -34,9 +34,10 @@ from luthier.train._checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from luthier.train._compile import compile_errors, losses_under
+from luthier.train._compile import losses_under
 from luthier.train._course import Course
 from luthier.train._files import saving
+from luthier.train._flex import compile_errors
 from luthier.train._group import Group, current_group
 from luthier.train._health import out_of_memory, stopped_by, trouble
 from luthier.train._interrupt import Interruption
@@ -251,9 +252,7 @@ class _Run:
             reason = f"not compiled: {in_one_line(error)}"
             self.setting = replace(self.setting, compiled=False, compile_reason=reason)
             self.losses = losses_under(self.trainee, self.setting)
-            self.state = self.state.with_note(
-                f"layers run uncompiled ({reason}); the result is the same within rounding"
-            )
+            self.state = self.state.with_note(f"layers run eager from here on, equal within rounding ({reason})")
             self._step()
 
     def _step(self) -> None:

@@ -25,8 +25,7 @@ RATES: tuple[tuple[float, float, float], ...] = (
     (math.inf, 2e-4, 7e-6),
 )
 BATCHES: tuple[tuple[float, int], ...] = ((500, 8), (5_001, 16), (math.inf, 32))  # (fewer rows than, sequences a step)
-# Tokens that run at once, by kind of device: a GPU is not filled by as few as a processor likes.
-AT_ONCE = {"cpu": 1024, "cuda": 4096}
+AT_ONCE_ON_GPU = 4096  # tokens: it is not filled by as few as a processor likes
 EPOCHS: tuple[tuple[float, float], ...] = ((200, 8.0), (1_000, 4.0), (10_001, 3.0), (math.inf, 1.0))
 
 
@@ -100,7 +99,7 @@ class Recipe:
 
     @classmethod
     def for_task(
-        cls, settings: TrainSettings, n_rows: int, n_params: int, completion_tokens: int = 0, kind: str = "cpu"
+        cls, settings: TrainSettings, n_rows: int, n_params: int, completion_tokens: int = 0, on_gpu: bool = False
     ) -> Recipe:
         """The recipe for a task: what the settings say, and tables by size for what they leave open.
 
@@ -109,11 +108,12 @@ class Recipe:
             n_rows: training rows.
             n_params: parameters of the base.
             completion_tokens: label tokens in all rows; LoRA's parameters should not be fewer (Schulman et al. 2025).
-            kind: of the device, "cpu" or "cuda".
+            on_gpu: whether it will be trained on one.
         """
         full = settings.method == "full"
         batch = settings.batch_size or _below(BATCHES, n_rows)
         rank = _rank(settings, n_params, completion_tokens)
+        usual = AT_ONCE_ON_GPU if on_gpu else cls.tokens_per_micro_batch
         recipe = cls(
             method=settings.method,
             rank=rank,
@@ -125,7 +125,7 @@ class Recipe:
             learning_rate=settings.learning_rate or next(r[2 if full else 1] for r in RATES if n_params <= r[0]),
             epochs=settings.epochs or _epochs(n_rows, batch, full),
             batch_size=batch,
-            tokens_per_micro_batch=settings.micro_batch_tokens or AT_ONCE.get(kind, cls.tokens_per_micro_batch),
+            tokens_per_micro_batch=settings.micro_batch_tokens or usual,
             max_length=settings.max_length,
             weight_decay=0.01 if full else 0.0,
             seed=settings.seed,

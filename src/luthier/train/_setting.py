@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from luthier.errors import Problem, TrainingError
 from luthier.models import LocalModel, without_weights
 from luthier.train._attention import FLEX_DEVICES, NotATreeError, attending_to_trees, why_no_tree
+from luthier.train._flex import compile_errors
 from luthier.train._loss import (
     MicroBatch,
     batch_loss,
@@ -32,6 +33,7 @@ SAMPLE_ROWS, SAMPLE_TOKENS = 4, 768
 LOSS_TOLERANCE = 0.02  # relative, bf16 against fp32
 LAYOUT_TOLERANCE = 2e-3  # nats a label, packed against padded, in fp32
 COARSE_TOLERANCE = 0.5  # the same in half precision, where a layout changes every rounding
+NO_KERNEL: tuple[type[Exception], ...] = (RuntimeError, AssertionError)  # of torch, for these sizes on this device
 GRADIENT_TOLERANCE, COARSE_GRADIENT_TOLERANCE = 1e-3, 0.2  # relative; of the same
 SAID = 200  # characters of a library's error
 MIXED = 0.25  # of what mixing rows changes, at most
@@ -176,7 +178,7 @@ def _difference(
         raise
     except (NotATreeError, TypeError) as error:  # TypeError: `forward` does not know the keywords
         return f"{name}: {error}"
-    except (RuntimeError, AssertionError) as error:  # a kernel that cannot be compiled for these sizes on this device
+    except NO_KERNEL + compile_errors() as error:
         return f"{name}: {in_one_line(error)}"
     difference = float((found - wanted).abs().max())
     if not difference <= (LAYOUT_TOLERANCE if model.dtype.itemsize > 2 else COARSE_TOLERANCE):
