@@ -77,9 +77,7 @@ def load_body(
 
 def training_copy(base: LocalModel, dtype: torch.dtype, method: Method) -> PreTrainedModel:
     """As `load_body`, without a second set of weights where training leaves them as the base has them (`shares`)."""
-    quantised = (
-        getattr(base.module.config, "quantization_config", None) is not None
-    )  # its weights are more than numbers
+    quantised = getattr(base.module.config, "quantization_config", None) is not None  # then weights carry scales
     if quantised or not shares(base.module.dtype, dtype, method):
         return load_body(base, dtype, method)
     base_folder(base)  # refuses what cannot be trained
