@@ -4,7 +4,7 @@
 
 The prompts are `snips` requests behind eight fixed demonstrations as chat turns. Each side runs in a process of its
 own, one after another in every round. Printed are processor seconds, ratios of the peer's to ours, and in how many
-cases all greedy tokens are the same; where they are not, how far the two tokens lie apart at the first difference, in
+cases all greedy tokens are the same; of the first that are not, how far the two tokens lie apart at the difference, in
 the log-probabilities of the whole sequence run alone, so that a tie is seen as one. A batch of 1 is `generate` one
 prompt at a time. On a GPU seconds are those of the clock.
 """
@@ -26,6 +26,7 @@ import torch
 
 MODEL = "smollm2-135m"
 SHOTS, TOKENS = 8, 48
+LOOKED_AT = 10  # answers that differ
 
 
 def conversations(data: Path, count: int) -> list[list[dict]]:
@@ -166,7 +167,7 @@ def main() -> None:
         print(f"| {side} | {seconds:.1f} | {seconds / mean:.2f} | {same} of {arguments.requests} |", flush=True)
         model = (model or load(job)) if different else model
         asked = conversations(arguments.shared, arguments.requests)
-        for i in different:
+        for i in different[:LOOKED_AT]:
             nats = margin(model, asked[i], first["tokens"][i], found[0]["tokens"][i])
             apart.append(f"{side}, request {i}: {nats:.2g} nats apart")
     print("\n".join(apart))

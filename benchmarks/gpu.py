@@ -1,7 +1,8 @@
 """Training on one GPU against TRL and Unsloth: random weights at real shapes, the rows of `benchmarks/train.py`.
 
     python benchmarks/gpu.py [--models llama-3-8b qwen3-4b] [--methods lora full] [--data snips banking77 tldr turns]
-        [--variants default liger liger-padding-free unsloth] [--steps 10] [--batch 16] [--budgets 4096] [--tokenizer F]
+        [--variants default liger liger-checkpointing liger-padding-free unsloth]
+        [--steps 10] [--batch 16] [--budgets 4096] [--tokenizer F]
 
 Every side of a model runs in a process of its own and goes through all data sets. Our side comes first and leaves its
 tokens, their order and the adapter's first weights, which the others take. Printed are row tokens a second (each row
@@ -29,8 +30,8 @@ from train import DATA
 WARM_UP = 3
 RATES = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 operations a second, by the data sheets
 VARIANTS = {
-    "lora": ("default", "liger", "liger-padding-free", "unsloth"),
-    "full": ("default", "liger", "liger-padding-free"),
+    "lora": ("default", "liger", "liger-checkpointing", "liger-padding-free", "unsloth"),
+    "full": ("default", "liger", "liger-checkpointing", "liger-padding-free"),
 }
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-3-8b": (
@@ -126,27 +127,26 @@ def rate() -> float:
     return next((rate for part, rate in RATES.items() if part in name), float("nan"))
 
 
-def show(sides: dict[str, dict], job: dict, operations: float) -> None:
-    """A row for each data set and side."""
-    ours = next(iter(sides.values()))
+def show(side: str, found: dict, ours: dict, job: dict, operations: float) -> None:
+    """A row for each data set of one side."""
     for data in job["data"]:
-        for side, found in sides.items():
-            if data not in found or data not in ours:
-                continue
-            own, one = ours[data], found[data]
-            if "error" in one:
-                print(f"| {job['name']} | {job['method']} | {data} | {side} | {one['error']} | | | | | | |", flush=True)
-                continue
-            share = job["work"] * one["run_tokens"] / one["seconds"] / operations
-            faster, less = one["seconds"] / own["seconds"], own["peak"] / one["peak"]
-            gap = max(abs(a - b) for a, b in zip(own["losses"], one["losses"], strict=True))
-            print(
-                f"| {job['name']} | {job['method']} | {data} | {side} | {one['seconds']:.3f} | "
-                f"{own['row_tokens'] / one['seconds']:.0f} | {share:.0%} | {one['peak'] / 1e9:.1f} | {faster:.2f} | "
-                f"{less:.2f} | {gap:.3f} |",
-                flush=True,
-            )
-        print(f"  {data}: {json.dumps({k: v for k, v in ours[data].items() if k in NOTED})}", flush=True)
+        if data not in found or data not in ours:
+            continue
+        own, one = ours[data], found[data]
+        if "error" in one:
+            print(f"| {job['name']} | {job['method']} | {data} | {side} | {one['error']} | | | | | | |", flush=True)
+            continue
+        share = ours["work"] * one["run_tokens"] / one["seconds"] / operations
+        faster, less = one["seconds"] / own["seconds"], own["peak"] / one["peak"]
+        gap = max(abs(a - b) for a, b in zip(own["losses"], one["losses"], strict=True))
+        print(
+            f"| {job['name']} | {job['method']} | {data} | {side} | {one['seconds']:.3f} | "
+            f"{own['row_tokens'] / one['seconds']:.0f} | {share:.0%} | {one['peak'] / 1e9:.1f} | {faster:.2f} | "
+            f"{less:.2f} | {gap:.3f} |",
+            flush=True,
+        )
+        if "setting" in one:
+            print(f"  {data}: {json.dumps({k: v for k, v in one.items() if k in NOTED})}", flush=True)
 
 
 NOTED = ("setting", "planned", "peak", "reserved", "loading", "error")
@@ -196,24 +196,20 @@ def main() -> None:
                     "warm_up": WARM_UP,
                     "handed": temporary,
                 }
-                sides: dict[str, dict] = {}
                 ways = [(budget, False) for budget in arguments.budgets]
                 ways += [(arguments.budgets[0], True)] * arguments.compiled
+                ours: dict = {}
                 for budget, compiled in ways:
                     one = job | {"budget": budget, "compiled": compiled}
-                    sides[f"luthier, {budget}{', compiled' * compiled}"] = run(
-                        "gpu_luthier.py", one, Path(temporary), arguments.log
-                    )
-                ours = next(iter(sides.values()))
+                    found = run("gpu_luthier.py", one, Path(temporary), arguments.log)
+                    ours = ours or found
+                    show(f"luthier, {budget}{', compiled' * compiled}", found, ours, job, operations)
                 if not ours:
                     continue
-                job["work"] = ours["work"]
                 variants = VARIANTS.get(method, ()) if arguments.variants is None else arguments.variants
                 for variant in variants:
-                    sides[variant if variant == "unsloth" else f"trl, {variant}"] = run(
-                        "gpu_trl.py", job | {"variant": variant}, Path(temporary), arguments.log
-                    )
-                show(sides, job, operations)
+                    found = run("gpu_trl.py", job | {"variant": variant}, Path(temporary), arguments.log)
+                    show(variant if variant == "unsloth" else f"trl, {variant}", found, ours, job, operations)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def train(job: dict, data: str, base) -> dict:
         for _ in range(count):
             run._step()
             times.append(wait())
+        peak = torch.cuda.max_memory_allocated() if ON_GPU else 1  # of steps: now the base is made whole again
     timed = run.state.curve[job["warm_up"] :]
     steps = job["steps"]
     return {
@@ -82,7 +83,7 @@ def train(job: dict, data: str, base) -> dict:
         "losses": [point.loss for point in run.state.curve],
         "row_tokens": sum(point.row_tokens for point in timed) / steps,
         "run_tokens": sum(point.tokens for point in timed) / steps,
-        "peak": torch.cuda.max_memory_allocated() if ON_GPU else 1,
+        "peak": peak,
         "reserved": torch.cuda.max_memory_reserved() if ON_GPU else 1,
         "planned": [planned.phase, planned.peak, sum(planned.phases["steps"].values())],
         "loading": round(loading, 1),

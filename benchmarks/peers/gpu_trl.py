@@ -16,6 +16,7 @@ ON_GPU = torch.cuda.is_available()
 VARIANTS: dict[str, tuple[torch.dtype, dict]] = {
     "default": (torch.float32, {}),
     "liger": (torch.bfloat16, {"gradient_checkpointing": False, "use_liger_kernel": True}),
+    "liger-checkpointing": (torch.bfloat16, {"gradient_checkpointing": True, "use_liger_kernel": True}),
     "liger-padding-free": (
         torch.bfloat16,
         {"gradient_checkpointing": False, "use_liger_kernel": True, "padding_free": True},

@@ -22,7 +22,7 @@ from luthier.train._remedies import fitting
 from luthier.train._rows import EncodedRow, rows_hash
 from luthier.train._setting import Setting
 
-ENGINE_VERSION = 4  # raise it when the same inputs give other weights
+ENGINE_VERSION = 5  # raise it when the same inputs give other weights
 
 
 def inputs_of(
@@ -54,6 +54,7 @@ def settle(
 
     A run that goes on keeps what it had; where that is not here any more, its notes say so.
     """
+    job.bound_products()  # of a run that goes on nothing was tried out
     if setting.recompute:
         trainee.keep_only_layer_inputs()
     found = ""

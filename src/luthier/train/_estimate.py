@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from luthier.models import LocalModel
 from luthier.train._head import with_loss
-from luthier.train._memory import SHAPE_BYTES, Disk, Memory, predict_disk
+from luthier.train._memory import Disk, Memory, predict_disk
 from luthier.train._model import Trainee, training_copy
 from luthier.train._predict import NOTHING, SAMPLED, Asked, Job, Prediction, predict
 from luthier.train._room import free_disk, memory_limit
+from luthier.train._rows import EncodedRow
 from luthier.train._setting import Setting
 from luthier.train._trial import Trial, line, seconds_to_write
 
@@ -138,12 +139,13 @@ def _calibrate(
     disk = predict_disk(predicted.footprint, job.recipe, 0)
     saves = job.evaluations + int((seconds["steps"] + seconds["scores"]) / SAVE_SECONDS)
     seconds["checkpoints"] = a_byte * (saves * disk.checkpoint + disk.result)
-    return _factor(predicted, steps[-1].bytes), seconds, answer
+    return _factor(predicted, steps[-1].bytes, chosen), seconds, answer
 
 
-def _factor(predicted: Prediction, measured: int | None) -> float:
+def _factor(predicted: Prediction, measured: int | None, before: Sequence[Sequence[EncodedRow]]) -> float:
+    """Activations of the largest micro-batch as measured after those `before` it, over simulated ones."""
     footprint = predicted.footprint
     if measured is None or footprint.activations == 0:
         return 1.0
-    kernels = SHAPE_BYTES if predicted.ground.kernels else 0
+    kernels = predicted.compiled([*before, predicted.largest]) - predicted.compiled(before)
     return min(max((measured - footprint.logits - kernels) / footprint.activations, 0.8), 1.25)

@@ -18,10 +18,6 @@ from luthier.train._simulate import Footprint
 MOMENTS = 8  # bytes of a trained number: two averages in fp32
 SAVED = 4  # bytes of a trained number where it is kept or written
 CHECKPOINTS = 2  # kept on disk
-# oneDNN, which multiplies half precision on a processor, compiles each product anew for each number of rows and keeps
-# the last 1,024 of them, 0.63 MB each; with what else grows with new shapes, SmolLM2-135M took 45 MB a micro-batch of a
-# new size (torch 2.13), whatever the widths are. The products of a micro-batch do not depend on the number of layers.
-SHAPE_BYTES, SHAPES_KEPT = 45_000_000, 27
 PARTS = ("runtime", "weights", "optimizer", "activations", "logits", "answers", "copies")
 
 
@@ -144,12 +140,11 @@ def predict_disk(footprint: Footprint, recipe: Recipe, model: int) -> Disk:
     return Disk(result, checkpoint, 0 if recipe.method == "full" else SAVED * n, model)
 
 
-def ground_of(config: Any, device: torch.device, runtime: int, shapes: int) -> Ground:
+def ground_of(config: Any, device: torch.device, runtime: int, kernels: int) -> Ground:
     """The base of a configuration as it would answer on a device: fp32 on a processor, bf16 on CUDA.
 
-    Micro-batches come in so many `shapes`, 0 where nothing is compiled for them.
+    `kernels` are bytes of what is compiled for micro-batches.
     """
     counts = [p.numel() for p in without_weights(config).parameters()]
     itemsize = 4 if device.type == "cpu" else 2
-    kernels = SHAPE_BYTES * min(shapes, SHAPES_KEPT)
     return Ground(device.type, runtime, itemsize * sum(counts), itemsize * max(counts), itemsize, kernels)

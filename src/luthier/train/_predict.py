@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from luthier.train._attention import FLEX_DEVICES
 from luthier.train._course import Course
 from luthier.train._memory import Ground, Memory, ground_of, predict_memory
 from luthier.train._model import load_body, shares
+from luthier.train._products import PRODUCT_BYTES, keep_few_products, products, products_kept, weight_shapes
 from luthier.train._recipe import Recipe
 from luthier.train._rest import give_back, goes_aside
 from luthier.train._room import resident
@@ -95,7 +95,24 @@ class Job:
         if isinstance(self.base, Outline):
             return self.assumed_setting()
         base = self.base
+        self.bound_products()
         return find_setting(base, self.rows, self.recipe, lambda dtype: load_body(base, dtype, self.recipe.method))
+
+    @cached_property
+    def weight_shapes(self) -> int | None:
+        """In how many shapes the weights come; None of experts (`_products`)."""
+        return weight_shapes(self.config)
+
+    @cached_property
+    def products(self) -> int | None:
+        """How many products the largest micro-batch of the first steps has a processor compile; None of experts."""
+        shapes = self.weight_shapes
+        return None if shapes is None else max(products(part, shapes) for part in self.micro_batches("tree"))
+
+    def bound_products(self) -> None:
+        """Have a processor keep no more of what it compiles than a micro-batch needs."""
+        if self.device.type == "cpu":
+            keep_few_products(self.products)
 
     def assumed_setting(self) -> Setting:
         """Precision and packing as the architecture lets expect."""
@@ -142,9 +159,10 @@ class Prediction:
             give_back()  # what another prediction has tried out is not part of what this run begins with
         holds = resident() if on_host else torch.cuda.memory_allocated(job.device)
         runtime = max(0, holds - held)
-        ground = ground_of(job.config, job.device, runtime, self._shapes())
-        # On a processor the base is emptied while a smaller copy of it trains, on a GPU it may go aside (`_rest`).
-        rests = on_host and self.footprint.weights < ground.base
+        ground = ground_of(job.config, job.device, runtime, self.compiled(self.parts))
+        # On a processor the base is emptied while a smaller copy of it trains, beside 4 bits always; on a GPU it may go
+        # aside (`_rest`).
+        rests = job.four_bits or (on_host and self.footprint.weights < ground.base)
         rests = rests or goes_aside(job.recipe.method, job.device, bool(job.course.replay(0)))
         own = torch.float32 if on_host else torch.bfloat16
         self.ground: Ground = replace(ground, rests=rests, shared=shares(own, setting.dtype, job.recipe.method))
@@ -164,16 +182,16 @@ class Prediction:
         itemsize, kind = self.ground.itemsize, self.ground.kind
         return forecast_answers(self.job.config, prompts, lengths, room, itemsize=itemsize, kind=kind)
 
+    def compiled(self, parts: Sequence[Sequence[EncodedRow]]) -> int:
+        """Bytes of what a processor has compiled for micro-batches, and kept, after it ran these."""
+        if self.job.device.type != "cpu" or self.setting.dtype.itemsize > 2:
+            return 0
+        shapes, most = self.job.weight_shapes, products_kept(self.job.products)
+        return PRODUCT_BYTES * (most if shapes is None else min(most, sum(products(part, shapes) for part in parts)))
+
     def work(self, rows: Sequence[EncodedRow]) -> float:
         """Of a micro-batch."""
         return self.arithmetic.work(rows, self.setting)
-
-    def _shapes(self) -> int:
-        """In how many sizes micro-batches come, where something is compiled for each size."""
-        if self.job.device.type != "cpu" or self.setting.dtype.itemsize > 2:
-            return 0
-        sizes = {sum(len(row.ids) for row in part) for part in self.parts}
-        return math.ceil(len(sizes) * max(1.0, self.job.course.steps / SAMPLED))
 
     def _largest(self) -> tuple[list[EncodedRow], Footprint]:
         """The micro-batch that needs most memory: that of most tokens, of most logits, or the longest row alone."""

@@ -1,0 +1,54 @@
+"""What a processor compiles for products in half precision, and a bound on how much of it is kept.
+
+oneDNN compiles each product anew for each number of rows and keeps the last 1,024 of them, 0.7 MB each, whatever the
+widths are. Every micro-batch has another number of tokens and other branches, so nearly all of these are never used
+again. It is enough to keep those of one micro-batch, which every layer uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from luthier.models import without_weights
+from luthier.train._attention import Tree
+from luthier.train._rows import EncodedRow
+from luthier.train._trie import pack
+
+PRODUCT_BYTES = 700_000  # each; SmolLM2-135M, torch 2.13
+LIMIT = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"  # oneDNN reads it once, at the first such product of the process
+KEPT = 1024  # where nothing is said
+SPARE = 1.25  # for micro-batches that were not looked at: where one needs more than is kept, each layer compiles anew
+# A weight shape with its adapter, forward and backward; a piece of a tree; the same of a pass without gradients.
+OF_A_SHAPE, OF_A_PIECE, OF_A_SHAPE_ONCE, OF_A_PIECE_ONCE = 8, 6, 3, 2
+
+
+def products(rows: Sequence[EncodedRow], shapes: int) -> int:
+    """How many products a micro-batch compiles, at most; `shapes` are those of the model's weights."""
+    found = shapes * OF_A_SHAPE + _pieces(rows) * OF_A_PIECE
+    held = [row for row in rows if row.held]
+    return found + (shapes * OF_A_SHAPE_ONCE + _pieces(held) * OF_A_PIECE_ONCE if held else 0)
+
+
+def weight_shapes(config: Any) -> int | None:
+    """How many shapes the weights have; None where experts take as many rows each as they are sent."""
+    sizes = {tuple(weight.shape) for weight in without_weights(config).parameters()}
+    return None if any(len(size) > 2 for size in sizes) else len([size for size in sizes if len(size) == 2])
+
+
+def products_kept(needed: int | None) -> int:
+    """How many are kept in this process, where the largest micro-batch needs so many; None is not known."""
+    said = os.environ.get(LIMIT, "")
+    if said:
+        return int(said) if said.isdecimal() else KEPT
+    return KEPT if needed is None else min(KEPT, round(SPARE * needed))
+
+
+def keep_few_products(needed: int | None) -> None:
+    """Have no more kept than that; for the whole process, unless the user has said how many."""
+    os.environ.setdefault(LIMIT, str(products_kept(needed)))
+
+
+def _pieces(rows: Sequence[EncodedRow]) -> int:
+    return len({(piece.length, piece.depth) for piece in Tree(pack(rows).segments).pieces})
