@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
+from luthier import models
 from luthier.decide import (
     SCALES,
     Bench,
@@ -21,7 +22,7 @@ from luthier.decide import (
     planned_rungs,
     variant_count,
 )
-from luthier.models import Answer, LocalModel, Outline, price_of
+from luthier.models import Answer, Outline, price_of
 
 CALIBRATION_CASES = 4
 
@@ -131,7 +132,9 @@ def plan(bench: Bench) -> Plan:
     else:
         steps = _rung_steps(bench)
     training: list[TrainingPlan] = []
-    if isinstance(bench.base, (LocalModel, Outline)) and any(m.startswith("fine-tune") for m in planned_rungs(bench)):
+    if isinstance(bench.base, (models.LocalModel, Outline)) and any(
+        m.startswith("fine-tune") for m in planned_rungs(bench)
+    ):
         training = [_training_plan(bench, method) for method in _methods(bench)]
         notes.append("training happens only where every cheaper rung does not meet the bar")
     return Plan(bench.base.name, tuple(steps), tuple(training), tuple(notes))

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luthier import models
 from luthier.api._data import Data
 from luthier.api._decisions import Decision, last_decision
 from luthier.data import Example
 from luthier.decide import Bench, System, read_setup
 from luthier.errors import EvidenceError, Problem, ReleaseError
 from luthier.evaluate import Capability, Record, build_battery, measure, measure_capability
-from luthier.models import LocalModel, Model, load_model
+from luthier.models import Model, load_model
 from luthier.release import (
     ExportKind,
     GateReport,
@@ -59,7 +60,7 @@ def open_system(folder: Path, base: Model | None = None) -> System:
         plain = base if base is not None and base.name == name else load_model(name)
         if adapter is None:
             return plain
-        assert isinstance(plain, LocalModel)  # only local bases have adapters
+        assert isinstance(plain, models.LocalModel)  # only local bases have adapters
         return plain.with_tuning(adapter, scale)
 
     def open_index(place: Path, embedding: str | None) -> Index:
@@ -129,7 +130,9 @@ def put_to_gate(bench: Bench, system: System, rung: str, decision: Decision, *, 
 def _capability(bench: Bench, system: System, quick: bool) -> Capability | None:
     if system.setup.adapter is None:
         return None
-    assert isinstance(bench.base, LocalModel) and isinstance(system.model, LocalModel)  # adapters stand on local bases
+    assert isinstance(bench.base, models.LocalModel) and isinstance(
+        system.model, models.LocalModel
+    )  # adapters stand on local bases
     battery = build_battery(
         bench.base,
         extra=bench.task.general,
@@ -223,7 +226,7 @@ def verify(project: Project, version: int | None) -> list[Problem]:
     if not release.lock["base"]["files"]:
         return verify_release(release, None)
     base = load_model(setup.base)
-    assert isinstance(base, LocalModel)  # only local bases have files in the lock
+    assert isinstance(base, models.LocalModel)  # only local bases have files in the lock
     return verify_release(release, base.folder)
 
 
@@ -234,7 +237,7 @@ def export_release(project: Project, out: Path, kind: ExportKind, version: int |
         return export(release, out, kind)
     system = open_system(release.folder)
     base = load_model(system.setup.base)
-    return export(release, out, kind, system=system, base=base if isinstance(base, LocalModel) else None)
+    return export(release, out, kind, system=system, base=base if isinstance(base, models.LocalModel) else None)
 
 
 def serve_release(project: Project, *, host: str, port: int, token: str | None, ready: Callable[[str], None]) -> None:
@@ -276,7 +279,7 @@ def _base_folder(name: str) -> Path | None:
         model = load_model(name)
     except ModelError:  # the watch reports a missing base as a finding, with what to type
         return None
-    return model.folder if isinstance(model, LocalModel) else None
+    return model.folder if isinstance(model, models.LocalModel) else None
 
 
 def _turns(request: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from luthier import models
 from luthier.data import content_hash
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
@@ -17,7 +18,6 @@ from luthier.decide._system import System
 from luthier.decide._tuning import tuned
 from luthier.errors import TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
-from luthier.models import LocalModel
 from luthier.spec import MethodName, Task
 from luthier.train import require_tracker
 
@@ -62,8 +62,8 @@ def planned_rungs(bench: Bench) -> tuple[MethodName, ...]:
     possible: dict[MethodName, bool] = {
         "constrained": bench.scorer.constraint() is not None,
         "retrieval": task.documents is not None,
-        "fine-tune": isinstance(bench.base, LocalModel),
-        "fine-tune + retrieval": isinstance(bench.base, LocalModel) and task.documents is not None,
+        "fine-tune": isinstance(bench.base, models.LocalModel),
+        "fine-tune + retrieval": isinstance(bench.base, models.LocalModel) and task.documents is not None,
     }
     wanted = LADDER if task.decide.methods is None else task.decide.methods
     return tuple(method for method in LADDER if method in wanted and possible.get(method, True))

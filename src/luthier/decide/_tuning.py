@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from luthier import models
+from luthier import train as training
 from luthier.data import Message, content_hash
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
@@ -14,26 +16,14 @@ from luthier.decide._rungs import plain_system
 from luthier.decide._system import System
 from luthier.errors import ModelError
 from luthier.evaluate import measure, replay_prompts
-from luthier.models import LocalModel, Outline, Request, forecast_answers, render_prompt
+from luthier.models import Outline, Request, render_prompt
 from luthier.spec import TrainSettings
 from luthier.store import hash_folder
-from luthier.train import (
-    Asked,
-    Change,
-    Estimate,
-    Job,
-    Recipe,
-    Tracking,
-    TrainingRow,
-    TrainProgress,
-    TrainResult,
-    changes,
-    current_group,
-    device_of,
-    estimate,
-    fine_tune,
-    require_tracker,
-)
+from luthier.train import Recipe, Tracking, TrainingRow, require_tracker
+
+if TYPE_CHECKING:
+    from luthier.models import LocalModel
+    from luthier.train import Change, Estimate, TrainProgress, TrainResult
 
 Method = Literal["lora", "full", "qlora"]
 
@@ -90,7 +80,7 @@ def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, Tr
     untrained = _untrained(bench, reader)
     rows = training_rows(bench, untrained)
     recipe = recipe_for(bench, rows)
-    group = current_group()
+    group = training.current_group()
     replay = replay_rows(bench, _held_rows(recipe, rows)) if group.first else []
     group.wait()
     if not group.first:
@@ -100,7 +90,7 @@ def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, Tr
     library = bench.task.train.track
     track = None if library is None else Tracking(library, bench.task.task, bench.store.folder / "tracking")
     how: dict[str, Any] = {"replay": replay, "progress": _shown(bench), "track": track, "shard": shard}
-    return untrained, fine_tune(base, rows, recipe, out, score=score, **how)
+    return untrained, training.fine_tune(base, rows, recipe, out, score=score, **how)
 
 
 @dataclass(frozen=True)
@@ -138,12 +128,14 @@ def forecast_training(bench: Bench, method: Method) -> TrainingForecast:
     prompts = _prompts_to_replay(_held_rows(recipe, rows))
     known = _known_replay(bench, prompts)
     lengths = tuple(len(base.tokenizer.encode(case.output)) + 1 for case in bench.development)
-    asked = Asked(tuple(untrained.request(case.messages) for case in bench.development), lengths)
-    job = Job.of(base, rows, recipe, _assumed_replay(base, prompts) if known is None else known)
-    missing = 0 if isinstance(base, LocalModel) else 2 * base.n_parameters
-    found = estimate(job, asked=asked, place=bench.store.artefact_path("adapters", "planned"), model_bytes=missing)
+    asked = training.Asked(tuple(untrained.request(case.messages) for case in bench.development), lengths)
+    job = training.Job.of(base, rows, recipe, _assumed_replay(base, prompts) if known is None else known)
+    missing = 0 if isinstance(base, models.LocalModel) else 2 * base.n_parameters
+    found = training.estimate(
+        job, asked=asked, place=bench.store.artefact_path("adapters", "planned"), model_bytes=missing
+    )
     seconds = 0.0 if known is not None else _replay_seconds(base, prompts, found.answer_seconds)
-    needed = () if found.fits else tuple(changes(job, asked, found.limit))
+    needed = () if found.fits else tuple(training.changes(job, asked, found.limit))
     return TrainingForecast(method, found, seconds, needed)
 
 
@@ -163,12 +155,12 @@ def _assumed_replay(base: LocalModel | Outline, prompts: Sequence[str]) -> list[
 
 
 def _replay_seconds(base: LocalModel | Outline, prompts: Sequence[str], answer_seconds: float | None) -> float | None:
-    if not isinstance(base, LocalModel) or answer_seconds is None:
+    if not isinstance(base, models.LocalModel) or answer_seconds is None:
         return None
     rendered = [render_prompt(base.tokenizer, (Message("user", prompt),)) for prompt in prompts]
     ends = [REPLAY_TOKENS] * len(prompts)
     core, kind = base.module, base.device.type
-    found = forecast_answers(core.config, rendered, ends, REPLAY_TOKENS, itemsize=core.dtype.itemsize, kind=kind)
+    found = models.forecast_answers(core.config, rendered, ends, REPLAY_TOKENS, itemsize=core.dtype.itemsize, kind=kind)
     return answer_seconds * found.work
 
 
@@ -178,7 +170,7 @@ def local_base(bench: Bench) -> LocalModel:
     Raises:
         ModelError: the base is not a local model.
     """
-    if not isinstance(bench.base, LocalModel):
+    if not isinstance(bench.base, models.LocalModel):
         raise ModelError(
             f"{bench.base.name} cannot be fine-tuned here",
             why="only local transformers models are trained; this base is asked over the network",
@@ -205,7 +197,7 @@ def recipe_for(bench: Bench, rows: Sequence[TrainingRow]) -> Recipe:
 
 def _recipe(settings: TrainSettings, base: LocalModel | Outline, rows: Sequence[TrainingRow]) -> Recipe:
     completion = sum(len(base.tokenizer.encode(row.output, add_special_tokens=False)) + 1 for row in rows)
-    return Recipe.for_task(settings, len(rows), base.n_parameters, completion, device_of(base).type == "cuda")
+    return Recipe.for_task(settings, len(rows), base.n_parameters, completion, training.device_of(base).type == "cuda")
 
 
 def _held_rows(recipe: Recipe, rows: Sequence[TrainingRow]) -> int:
