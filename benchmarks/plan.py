@@ -4,7 +4,7 @@
 
 Each configuration is planned in one process (calibrated with a few micro-steps, nothing of the run is seen) and then
 trained in another: SmolLM2-135M, real rows, replay, a development score of real answers, checkpoints, the adapter or
-model written. Compared are the peak memory of the process that trains (`ru_maxrss`) and its processor seconds from
+model written. Compared are the peak memory of the process that trains (`VmHWM`) and its processor seconds from
 before the base is loaded to after the result is written; wall time would measure who else uses the machine. Processor
 time does not see waiting for the disk. The first group is what the memory model was made on, the second was not.
 """
@@ -15,7 +15,6 @@ import argparse
 import datetime as dt
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 from luthier.data import Message
 from luthier.models import Request, load_model
 from luthier.train import Asked, Job, Recipe, TrainingRow, estimate, fine_tune
+from peers.memory import peak
 
 MODEL = "smollm2-135m"
 CASES = 6  # of the development score
@@ -125,7 +125,7 @@ def run(data: str, changes: dict, steps: int) -> dict:
     with tempfile.TemporaryDirectory() as place:
         result = fine_tune(base, rows, recipe, Path(place) / "out", score=score, replay=replay())
     return {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak(),
         "seconds": time.process_time() - began,
         "parts": times | {"steps": result.seconds},
         "tokens": result.tokens,

@@ -7,7 +7,6 @@ learning rates. What differs: its adapter begins with its own random weights, an
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from litgpt.finetune.lora import fit
 from litgpt.lora import GPT, Config, mark_only_lora_as_trainable
 from litgpt.scripts.convert_hf_checkpoint import convert_hf_checkpoint
 from litgpt.utils import instantiate_torch_optimizer, load_checkpoint
+from memory import peak
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader
 
@@ -125,8 +125,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with redirect_stdout(sys.stderr):
         found = train(job)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(found | {"peak": peak, "setting": job["variant"]}))
+    print(json.dumps(found | {"peak": peak(), "setting": job["variant"]}))
 
 
 if __name__ == "__main__":

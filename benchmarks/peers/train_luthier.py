@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import torch
+from memory import peak
 
 from luthier.data import Message
 from luthier.models import load_model
@@ -37,9 +37,8 @@ def main() -> None:
         load_model(job["model"]), rows, recipe, out, score=lambda model: 0.0, progress=note, checkpoint_seconds=1e9
     )
     tokens = [point.tokens for point in result.curve]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     setting = f"{result.setting.precision}, {result.setting.packing}"
-    print(json.dumps({"times": times, "losses": losses, "tokens": tokens, "peak": peak, "setting": setting}))
+    print(json.dumps({"times": times, "losses": losses, "tokens": tokens, "peak": peak(), "setting": setting}))
 
 
 if __name__ == "__main__":

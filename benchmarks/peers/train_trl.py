@@ -7,7 +7,6 @@ learning rate follows the same course. What is compared is the engine.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from memory import peak
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -101,8 +101,7 @@ def main() -> None:
         callbacks=[notes],
     )
     trainer.train()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"times": notes.times, "losses": notes.losses, "peak": peak, "setting": job["variant"]}))
+    print(json.dumps({"times": notes.times, "losses": notes.losses, "peak": peak(), "setting": job["variant"]}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from transformers import MixtralConfig
 
 from luthier.models import load_folder
 from luthier.train import Job, Recipe
-from luthier.train._products import KEPT, LIMIT, SPARE, keep_few_products, products, products_kept, weight_shapes
+from luthier.train._products import KEPT, LIMITS, SPARE, keep_few_products, products, products_kept, weight_shapes
 from luthier.train._rows import EncodedRow
 
 ROWS = [(tuple(range(20, 60)) + tuple(range(100, 105 + 3 * n)), 40) for n in range(6)]
@@ -36,8 +36,9 @@ with attending_to_trees(trainee.body):
 @pytest.fixture
 def unsaid(monkeypatch):
     """Nothing is said yet about how much is kept."""
-    monkeypatch.setenv(LIMIT, "")
-    monkeypatch.delenv(LIMIT)
+    for name in LIMITS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return monkeypatch
 
 
@@ -63,14 +64,14 @@ def test_what_one_micro_batch_needs_is_kept(base, rows, unsaid):
     shapes = weight_shapes(job.config)
     most = max(products(part, shapes) for part in job.micro_batches("tree"))
     job.bound_products()
-    assert os.environ[LIMIT] == str(round(SPARE * most))
+    assert {os.environ[name] for name in LIMITS} == {str(round(SPARE * most))}
     assert products_kept(10 * most) == round(SPARE * most), "oneDNN has read it"
 
 
 def test_a_users_own_limit_stays(base, rows, unsaid):
-    unsaid.setenv(LIMIT, "77")
+    unsaid.setenv(LIMITS[0], "77")
     job_of(base, rows).bound_products()
-    assert os.environ[LIMIT] == "77"
+    assert os.environ[LIMITS[0]] == "77"
     assert products_kept(1000) == 77
 
 
@@ -92,4 +93,4 @@ def test_with_experts_as_many_are_kept_as_ever(unsaid):
     )
     assert weight_shapes(config) is None
     keep_few_products(None)
-    assert os.environ[LIMIT] == str(KEPT)
+    assert {os.environ[name] for name in LIMITS} == {str(KEPT)}

@@ -22,6 +22,7 @@ from luthier.train._room import resident
 from luthier.train._rows import EncodedRow, TrainingRow, encode_rows, replay_rows
 from luthier.train._setting import Setting, assumed_setting, find_setting
 from luthier.train._simulate import Footprint, simulate
+from luthier.train._trie import tree_tokens
 from luthier.train._work import Arithmetic
 
 # Bytes of a weight in 4 bits: with a scale for 64 of them in 8 bits, and one for 256 of those in fp32 (Dettmers 2023).
@@ -195,7 +196,8 @@ class Prediction:
 
     def _largest(self) -> tuple[list[EncodedRow], Footprint]:
         """The micro-batch that needs most memory: that of most tokens, of most logits, or the longest row alone."""
-        tokens = max(self.parts, key=lambda part: sum(len(row.ids) for row in part))
+        size = tree_tokens if self.setting.packing == "tree" else _row_tokens
+        tokens = max(self.parts, key=size)
         logits = max(self.parts, key=lambda part: sum(row.labels * (1 + row.held) for row in part))
         longest = [max(self.job.rows, key=lambda row: len(row.ids))]
         tried = [tokens] + [part for part in (logits, longest) if part is not tokens]
@@ -204,6 +206,10 @@ class Prediction:
         found = simulate(self.job.config, recipe, self.setting, tried, kernels)
         footprint, part = max(zip(found, tried, strict=True), key=lambda pair: pair[0].batch)
         return part, footprint
+
+
+def _row_tokens(rows: Sequence[EncodedRow]) -> int:
+    return sum(len(row.ids) for row in rows)
 
 
 def predict(job: Job, setting: Setting, asked: Asked, limit: int) -> Prediction:

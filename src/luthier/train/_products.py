@@ -1,8 +1,9 @@
 """What a processor compiles for products in half precision, and a bound on how much of it is kept.
 
-oneDNN compiles each product anew for each number of rows and keeps the last 1,024 of them, 0.7 MB each, whatever the
-widths are. Every micro-batch has another number of tokens and other branches, so nearly all of these are never used
-again. It is enough to keep those of one micro-batch, which every layer uses.
+oneDNN compiles each product anew for each number of rows and keeps the last 1,024 of them, and torch keeps 1,024
+descriptions of its own: 1 MB a product, whatever the widths are. Every micro-batch has another number of tokens and
+other branches, so nearly all of these are never used again. It is enough to keep those of one micro-batch, which every
+layer uses.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from luthier.train._attention import Tree
 from luthier.train._rows import EncodedRow
 from luthier.train._trie import pack
 
-PRODUCT_BYTES = 700_000  # each; SmolLM2-135M, torch 2.13
-LIMIT = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"  # oneDNN reads it once, at the first such product of the process
+PRODUCT_BYTES = 1_000_000  # each; SmolLM2-135M, torch 2.13
+# How many are kept, by oneDNN and by torch; each reads its own once, at the first such product of the process.
+LIMITS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 KEPT = 1024  # where nothing is said
 SPARE = 1.25  # for micro-batches that were not looked at: where one needs more than is kept, each layer compiles anew
 # A weight shape with its adapter, forward and backward; a piece of a tree; the same of a pass without gradients.
@@ -39,15 +41,17 @@ def weight_shapes(config: Any) -> int | None:
 
 def products_kept(needed: int | None) -> int:
     """How many are kept in this process, where the largest micro-batch needs so many; None is not known."""
-    said = os.environ.get(LIMIT, "")
+    said = [os.environ[name] for name in LIMITS if name in os.environ]
     if said:
-        return int(said) if said.isdecimal() else KEPT
+        return max(int(number) if number.isdecimal() else KEPT for number in said)
     return KEPT if needed is None else min(KEPT, round(SPARE * needed))
 
 
 def keep_few_products(needed: int | None) -> None:
     """Have no more kept than that; for the whole process, unless the user has said how many."""
-    os.environ.setdefault(LIMIT, str(products_kept(needed)))
+    kept = str(products_kept(needed))
+    for name in LIMITS:
+        os.environ.setdefault(name, kept)
 
 
 def _pieces(rows: Sequence[EncodedRow]) -> int:
