@@ -169,6 +169,7 @@ def test_changes_are_named_with_what_they_save(base, outline, rows, recipe, aske
     # What a processor keeps for each bf16 product (some MB) would hide what an adapter saves of a tiny model.
     monkeypatch.setattr("luthier.train._setting.multiplies_bf16", lambda: False)
     full = job_of(outline, rows, replace(recipe, method="full", tokens_per_micro_batch=1024))
+    changes(full, asked, 0)  # what is loaded for the first prediction of a process counts as the process's own
     before = Prediction(full, full.assumed_setting(), asked).memory(1.0).peak
     found = changes(full, asked, before - 1)
     assert [change.write for change in found][-1].startswith("base: a model of at most")

@@ -15,7 +15,14 @@ from luthier.train._attention import FLEX_DEVICES
 from luthier.train._course import Course
 from luthier.train._memory import Ground, Memory, ground_of, predict_memory
 from luthier.train._model import load_body, shares
-from luthier.train._products import PRODUCT_BYTES, keep_few_products, products, products_kept, weight_shapes
+from luthier.train._products import (
+    PRODUCT_BYTES,
+    keep_few_products,
+    products,
+    products_kept,
+    products_needed,
+    weight_shapes,
+)
 from luthier.train._recipe import Recipe
 from luthier.train._rest import give_back, goes_aside
 from luthier.train._room import resident
@@ -106,9 +113,9 @@ class Job:
 
     @cached_property
     def products(self) -> int | None:
-        """How many products the largest micro-batch of the first steps has a processor compile; None of experts."""
+        """How many products a processor should keep for the micro-batches of the first steps; None of experts."""
         shapes = self.weight_shapes
-        return None if shapes is None else max(products(part, shapes) for part in self.micro_batches("tree"))
+        return None if shapes is None else products_needed(self.micro_batches("tree"), shapes)
 
     def bound_products(self) -> None:
         """Have a processor keep no more of what it compiles than a micro-batch needs."""
