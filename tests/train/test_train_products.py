@@ -35,7 +35,8 @@ with attending_to_trees(trainee.body):
 
 @pytest.fixture
 def unsaid(monkeypatch):
-    """Nothing is said yet about how much is kept."""
+    """Nothing is said yet about how much is kept, on a processor that multiplies bf16."""
+    monkeypatch.setattr("luthier.train._setting.multiplies_bf16", lambda: True)
     for name in LIMITS:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -74,6 +75,13 @@ def test_a_later_training_that_needs_more_is_told(unsaid, caplog):
     assert not caplog.records
     keep_few_products(300)
     assert "keeps 100 compiled products, and a step needs up to 300" in caplog.text
+
+
+def test_in_full_precision_nothing_is_bounded(base, rows, unsaid):
+    job_of(base, rows, method="full").bound_products()
+    unsaid.setattr("luthier.train._setting.multiplies_bf16", lambda: False)
+    job_of(base, rows).bound_products()
+    assert not set(LIMITS) & set(os.environ)
 
 
 def test_a_users_own_limit_stays(base, rows, unsaid):

@@ -130,9 +130,8 @@ def put_to_gate(bench: Bench, system: System, rung: str, decision: Decision, *, 
 def _capability(bench: Bench, system: System, quick: bool) -> Capability | None:
     if system.setup.adapter is None:
         return None
-    assert isinstance(bench.base, models.LocalModel) and isinstance(
-        system.model, models.LocalModel
-    )  # adapters stand on local bases
+    assert isinstance(bench.base, models.LocalModel)  # adapters stand on local bases
+    assert isinstance(system.model, models.LocalModel)
     battery = build_battery(
         bench.base,
         extra=bench.task.general,

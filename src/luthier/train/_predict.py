@@ -118,8 +118,8 @@ class Job:
         return None if shapes is None else products_needed(self.micro_batches("tree"), shapes)
 
     def bound_products(self) -> None:
-        """Have a processor keep no more of what it compiles than a micro-batch needs."""
-        if self.device.type == "cpu":
+        """Have a processor that would multiply in half precision keep no more of what it compiles than is needed."""
+        if self.device.type == "cpu" and self.assumed_setting().dtype.itemsize <= 2:
             keep_few_products(self.products)
 
     def assumed_setting(self) -> Setting:
