@@ -13,6 +13,7 @@ from luthier.models import load_folder
 from luthier.train import Job, Recipe
 from luthier.train._products import KEPT, LIMITS, SPARE, keep_few_products, products, products_kept, weight_shapes
 from luthier.train._rows import EncodedRow
+from luthier.train._setting import multiplies_bf16
 
 ROWS = [(tuple(range(20, 60)) + tuple(range(100, 105 + 3 * n)), 40) for n in range(6)]
 STEP = """
@@ -48,7 +49,7 @@ def job_of(base, rows, **recipe):
 
 
 def test_a_micro_batch_compiles_no_more_than_is_counted(make_tiny_model):
-    """oneDNN itself says what it compiles; a processor on which it multiplies no bf16 compiles nothing."""
+    """oneDNN itself says what it compiles; where the processor multiplies no bf16 it may be nothing."""
     folder = make_tiny_model(num_hidden_layers=3)
     environment = os.environ | {"ONEDNN_VERBOSE": "profile_create"}
     command = [sys.executable, "-c", STEP, folder, json.dumps(ROWS)]
@@ -57,7 +58,7 @@ def test_a_micro_batch_compiles_no_more_than_is_counted(make_tiny_model):
     rows = [EncodedRow("", "", ids, start) for ids, start in ROWS]
     counted = products(rows, weight_shapes(load_folder(folder, name="tiny").module.config))
     assert compiled <= counted
-    assert compiled == 0 or counted < 2 * compiled
+    assert counted < 2 * compiled or not multiplies_bf16()
 
 
 def test_what_one_micro_batch_needs_is_kept(base, rows, unsaid):
