@@ -18,6 +18,7 @@ from luthier.train._loss import (
     flat_batch,
     held_logits,
     label_likelihoods,
+    losses_of_logits,
     padded_batch,
     tree_batch,
 )
@@ -300,8 +301,11 @@ def test_divergence_and_its_gradient_are_those_of_the_probabilities(packing, chu
             weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
     with torch.no_grad(), setting.attention(base.module):
         reference = held_logits(base.module, setting.batch(held, base.device))
-    with setting.attention(body):
-        found = batch_losses(body, setting.batch(part, base.device), reference)
+
+    def losses() -> tuple[torch.Tensor, torch.Tensor]:
+        with setting.attention(body):
+            return batch_losses(body, setting.batch(part, base.device), reference)
+
     apart = torch.zeros(())
     for row in held:
         ids = torch.tensor([row.ids[:-1]])
@@ -309,12 +313,36 @@ def test_divergence_and_its_gradient_are_those_of_the_probabilities(packing, chu
             p = base.module(input_ids=ids).logits[0].softmax(-1)
         q = body(input_ids=ids).logits[0].softmax(-1)
         apart = apart + (p * (p / q).log()).sum()
-    learned = batch_loss(body, padded_batch([encoded[3], encoded[0], encoded[4]], base.device))
-    for got, wanted in zip(found, (learned, apart), strict=True):
+
+    def learned() -> torch.Tensor:
+        return batch_loss(body, padded_batch([encoded[3], encoded[0], encoded[4]], base.device))
+
+    for got, wanted in zip(losses(), (learned(), apart), strict=True):
         assert got.item() == pytest.approx(wanted.item(), rel=1e-4)
     weights = list(body.parameters())
     for pull in (1.0, 0.3):
-        got = torch.autograd.grad(found[0] + pull * found[1], weights, retain_graph=True)
-        wanted = torch.autograd.grad(learned + pull * apart, weights, retain_graph=True)
+        found = losses()  # once more: the gradients take the place of the logits
+        got = torch.autograd.grad(found[0] + pull * found[1], weights)
+        wanted = torch.autograd.grad(learned() + pull * apart, weights, retain_graph=True)
         for a, b in zip(got, wanted, strict=True):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_gradient_takes_the_place_of_the_logits_unless_their_maker_needs_them(kept):
+    generator = torch.Generator().manual_seed(0)
+    states, head = (torch.randn(size, generator=generator, requires_grad=True) for size in ((6, 4), (4, 9)))
+
+    def logits():
+        made = (states @ head)[None].flatten(0, 1)
+        return made.tanh() if kept else made
+
+    ours, nodes, targets = logits(), torch.arange(6), torch.arange(6) + 2
+    none = nodes[:0]
+    before = ours.detach().clone()
+    loss, _ = losses_of_logits(ours, nodes, targets, torch.ones_like(nodes), none, ours.new_empty(0, 9))
+    found = torch.autograd.grad(loss, (states, head))
+    wanted = torch.autograd.grad(torch.nn.functional.cross_entropy(logits(), targets, reduction="sum"), (states, head))
+    for got, exact in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got, exact)
+    assert torch.equal(ours, before) == kept

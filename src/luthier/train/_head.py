@@ -14,7 +14,6 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -169,14 +168,14 @@ def _differences(
     states = states.requires_grad_()
     trained = [states, *([head.layer.weight] if head.layer.weight.requires_grad else [])]
     logits = head.logits(states)
+    differences = {"the model's own head": _relative(said, logits)}
     none = nodes[:0]
     chunked = losses_of_logits(logits, nodes, targets, weights, none, logits.new_empty(0, logits.shape[-1]))[0]
     kernel = fused.learned(states, nodes, targets, weights)
     names = ("the gradient of the hidden states", "the gradient of the head")
     wanted, found = ([loss, *torch.autograd.grad(loss / len(nodes), trained)] for loss in (chunked, kernel))
-    pairs: dict[str, tuple[Any, Any]] = {"the model's own head": (said, logits)}
-    pairs |= dict(zip(("the loss", *names), zip(wanted, found, strict=True), strict=False))
-    return {what: _relative(*pair) for what, pair in pairs.items()}
+    pairs = zip(wanted, found, strict=True)
+    return differences | {what: _relative(*pair) for what, pair in zip(("the loss", *names), pairs, strict=False)}
 
 
 def _relative(wanted: Tensor, found: Tensor) -> float:

@@ -106,7 +106,7 @@ def batch_loss(model: Any, batch: MicroBatch) -> Tensor:
 
 
 def batch_losses(model: Any, batch: MicroBatch, reference: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Loss of the learned rows, and divergence from the base on the held rows: scalars, ready for `backward`.
+    """Loss of the learned rows, and divergence from the base on the held rows: scalars, ready for one `backward`.
 
     The first is the sum of the negative log-likelihoods of all label tokens, the second the sum of KL(base || model) of
     the next-token distributions before every label of a held row.
@@ -125,11 +125,22 @@ def batch_losses(model: Any, batch: MicroBatch, reference: Tensor | None) -> tup
 def losses_of_logits(
     logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor, held: Tensor, reference: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `batch_losses`, from logits [positions, vocabulary]; the rest as in `MicroBatch`."""
+    """As `batch_losses`, from logits [positions, vocabulary]; the rest as in `MicroBatch`.
+
+    `backward` leaves gradients in the place of the logits.
+    """
     found: tuple[Tensor, Tensor] = _Losses.apply(  # type: ignore[no-untyped-call]  # torch's stubs
-        logits, nodes, targets, weights, held, reference
+        logits, nodes, targets, weights, held, reference, needed_by_their_maker(logits)
     )
     return found
+
+
+def needed_by_their_maker(logits: Tensor) -> bool:
+    """Whether the operation that made logits keeps them for its own gradient, as a tanh does."""
+    maker = logits.grad_fn
+    while maker is not None and "View" in maker.name():
+        maker = maker.next_functions[0][0]
+    return hasattr(maker, "_saved_result")
 
 
 def held_logits(model: Any, batch: MicroBatch) -> Tensor:
@@ -168,12 +179,20 @@ def takes_kept_positions(model: Any) -> bool:
 class _Losses(torch.autograd.Function):
     """Likelihood and divergence with closed-form gradients, a chunk of rows in full precision at a time.
 
-    Against `log_softmax` and autograd it spares the full-precision copies of the logits and of their gradients.
+    Against `log_softmax` and autograd it spares the full-precision copies of the logits and of their gradients, and the
+    gradients take the place of the logits unless these are `needed`.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, nodes: Tensor, targets: Tensor, weights: Tensor, held: Tensor, reference: Tensor
+        ctx: Any,
+        logits: Tensor,
+        nodes: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        held: Tensor,
+        reference: Tensor,
+        needed: bool,
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(logits.dtype, torch.float32)
         # One piece of memory for all chunks: fresh memory of this size costs more than the arithmetic on a CPU.
@@ -193,15 +212,15 @@ class _Losses(torch.autograd.Function):
             own.sub_(likely).mul_(likely.exp_())
             divergence -= own.sum()
         ctx.save_for_backward(logits, norms, nodes, targets, weights, held, reference, base_norms)
-        ctx.room = room
+        ctx.room, ctx.needed = room, needed
         return wanted, divergence
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         logits, norms, nodes, targets, weights, held, reference, base_norms = ctx.saved_tensors
         scaled, pull = weights.to(norms.dtype) * gradients[0], gradients[1]
         mass = torch.zeros_like(norms).index_add_(0, nodes, scaled).index_add_(0, held, pull.expand(len(held)))
-        gradient = torch.empty_like(logits)
+        gradient = torch.empty_like(logits) if ctx.needed else logits
         for part in _chunks(len(logits), ctx.room):
             chunk = ctx.room[0, : len(logits[part])]
             chunk.copy_(logits[part]).sub_(norms[part, None]).exp_().mul_(mass[part, None])
@@ -212,7 +231,7 @@ class _Losses(torch.autograd.Function):
                 likely = ctx.room[1, : len(some)].copy_(reference[some]).sub_(base_norms[some, None]).exp_()
                 chunk.index_add_(0, held[some] - part.start, likely.mul_(-pull))
             gradient[part] = chunk
-        return gradient, None, None, None, None, None
+        return gradient, None, None, None, None, None, None
 
 
 def _chunks(rows: int, room: Tensor) -> list[slice]:

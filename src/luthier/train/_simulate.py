@@ -23,7 +23,7 @@ from transformers import AttentionInterface
 
 from luthier.models import without_weights
 from luthier.train._attention import NAME
-from luthier.train._loss import MicroBatch, label_logits
+from luthier.train._loss import MicroBatch, label_logits, needed_by_their_maker
 from luthier.train._model import Trainee
 from luthier.train._recipe import Recipe
 from luthier.train._rows import EncodedRow
@@ -38,7 +38,8 @@ class Footprint:
 
     `weights` are the working weights, adapters among them; `trained` counts the trained numbers and `masters` are the
     bytes of their precise copies where those are apart, `gradients` of the masters' gradients. `logits` are those at
-    labels with their gradient and what the base says on held rows; `activations` the rest at the peak.
+    labels, with their gradient where it has a place of its own, and what the base says on held rows; `activations` the
+    rest at the peak.
     """
 
     weights: int
@@ -142,9 +143,11 @@ class Simulation:
             said = torch.empty(len(batch.held), self._vocabulary, dtype=self._body.dtype)
             self._live.most = self._live.now
             logits = label_logits(self._module, self._without_content(batch))
-            logits.backward(torch.empty_like(logits))  # type: ignore[no-untyped-call]  # torch's stubs
-            size = 2 * logits.nbytes + said.nbytes
-            del logits, said
+            apart = needed_by_their_maker(logits)
+            gradient = torch.empty_like(logits) if apart else logits.detach()
+            logits.backward(gradient)  # type: ignore[no-untyped-call]  # torch's stubs
+            size = (1 + apart) * logits.nbytes + said.nbytes
+            del logits, gradient, said
         held = self._live.most - before - size
         return Footprint(self._weights, self._trained, self._apart, self._gradients, max(0, held), size)
 
