@@ -131,6 +131,13 @@ class EndpointError(ModelError):
     code = "endpoint"
 
 
+class BudgetError(ModelError):
+    """What a hosted model may cost does not allow another request."""
+
+    code = "budget"
+    exit_code = 1
+
+
 class RetrievalError(LuthierError):
     """Documents cannot be read, chunked, indexed or searched."""
 

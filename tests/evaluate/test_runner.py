@@ -28,7 +28,7 @@ class Memory:
     def get_answers(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {key: self.rows[key] for key in keys if key in self.rows}
 
-    def put_answers(self, items: Mapping[str, dict[str, Any]]) -> None:
+    def put_answers(self, items: Mapping[str, dict[str, Any]], model: str | None = None) -> None:
         if self.full:
             raise DiskFullError("no room is left", fix="free some")
         self.writes.append(len(items))

@@ -3,9 +3,12 @@ from importlib.resources import files
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from luthier.data import Message
 from luthier.errors import ModelError, StoreError
-from luthier.models import Answer, cost_of, price_of
+from luthier.models import Answer, Budget, Constraint, Price, Request, cost_of, price_of
 
 
 def test_the_shipped_sheet_is_whole_and_dated():
@@ -71,3 +74,38 @@ def test_cost_counts_cached_tokens_at_their_price():
         "x", prompt_tokens=1_000_000, completion_tokens=500_000, seconds=1, finish="stop", shared_tokens=400_000
     )
     assert cost_of(answer, price) == pytest.approx(0.6 * price.input + 0.4 * price.cached + 0.5 * price.output)
+
+
+@given(st.lists(st.tuples(st.text(max_size=40), st.integers(1, 50), st.floats(0, 1), st.booleans()), max_size=30))
+def test_a_budget_holds_whatever_is_answered_and_in_whatever_order(asked):
+    """Each answer takes up to a token a byte of its prompt and all it may say; some fail, some stay under way."""
+    price = Price(3.0, 15.0, 0.3, "test", "2026-01-31")
+    budget, under_way, paid, refused = Budget(0.01, price), [], 0.0, False
+    for text, limit, share, fails in asked:
+        request = Request((Message("user", text),), limit, Constraint(choices=("a", "b")) if fails else None)
+        aside = budget.set_aside(request)
+        if aside is None:
+            refused = True
+            continue
+        under_way.append((aside, request, share, fails))
+        if share < 0.5:
+            aside, request, share, fails = under_way.pop(0)
+            prompt = len(request.messages[0].content.encode())
+            answer = Answer("", prompt, round(share * request.max_tokens), 0.0, "stop")
+            paid += 0 if fails else cost_of(answer, price)
+            budget.settle(aside, None if fails else answer)
+        assert budget.spent == pytest.approx(paid) and paid <= 0.01
+    for aside, *_ in under_way:
+        budget.settle(aside, None)
+    assert budget.set_aside(Request((Message("user", "x"),), 1)) is not None or paid > 0.0099
+    assert not refused or len(asked) > 1
+
+
+def test_a_request_that_just_fits_is_allowed_and_one_that_does_not_is_not():
+    price = Price(1e6, 2e6, 1e6, "test", "2026-01-31")  # a dollar a token of the prompt
+    request = Request((Message("user", "ab"),), 5)
+    assert Budget(27.99, price).set_aside(request) is None
+    budget = Budget(28.0, price)  # 2 bytes, 16 around them, 5 tokens at 2 dollars
+    assert budget.set_aside(request) == 28.0 and budget.set_aside(request) is None
+    budget.settle(28.0, Answer("x", 3, 1, 0.0, "stop"))
+    assert budget.spent == 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from luthier.api._data import Data
 from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
-from luthier.errors import Problem, ScorerError
-from luthier.evaluate import Scorer, make_scorer
-from luthier.models import load_model, load_outline, weights_at_hand
+from luthier.errors import ModelError, Problem, ScorerError
+from luthier.evaluate import Scorer, make_scorer, spent_on
+from luthier.models import Budget, EndpointModel, load_model, load_outline, price_of, weights_at_hand
 from luthier.spec import Task
 from luthier.store import Store
 
@@ -21,7 +21,7 @@ def open_bench(
     and its tokenizer is fetched, and it cannot answer.
 
     Raises:
-        ModelError: the base cannot be loaded.
+        ModelError: the base cannot be loaded, or has no price and the task a budget.
         ScorerError: a wanted output cannot be scored.
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
@@ -30,7 +30,22 @@ def open_bench(
     progress(f"load {name}", 0, 1, "")
     model = load_model(name) if fetch or weights_at_hand(name) else load_outline(name)
     progress(f"load {name}", 1, 1, "")
+    if isinstance(model, EndpointModel):
+        model.spend_within(_budget(task, store, model))
     return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress)
+
+
+def _budget(task: Task, store: Store, model: EndpointModel) -> Budget | None:
+    limit = task.decide.budget
+    if limit is None:
+        return None
+    price = price_of(model.name, task.prices)
+    if price is None:
+        raise ModelError(
+            f"the price of {model.name} is not known, and `decide: {{budget: {limit:g}}}` limits what it may cost",
+            fix="give its price in a sheet (`prices:` in luthier.yaml, docs/writing-a-task.md), or take `budget` out",
+        )
+    return Budget(limit, price, spent_on(model, price, store))
 
 
 def _check_wanted(scorer: Scorer, split: Split) -> None:

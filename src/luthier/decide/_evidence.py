@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -84,7 +84,8 @@ class Evidence:
     `cases` and `groups` (independent sources; same length) are in the common random order. `rungs` are in cost order
     and hold every planned rung, run or not. `binary` says that scores are 0 or 1. `openings` counts how often the test
     cases were opened with a different ladder, this time included. `findings` are codes of blocking data findings.
-    `knowledge` is what is known about missing knowledge (see `diagnose`), or None.
+    `knowledge` is what is known about missing knowledge (see `diagnose`), or None. `served` counts the test answers by
+    the model that an endpoint says it answered with; empty where the base is local.
     """
 
     cases: tuple[str, ...]
@@ -95,6 +96,7 @@ class Evidence:
     openings: int = 1
     findings: tuple[str, ...] = ()
     knowledge: Mapping[str, Any] | None = None
+    served: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""

@@ -38,6 +38,8 @@ def _no_worse(field: Standing, rung: RungEvidence) -> str:
 
 
 def _lacking(field: Standing, warrant: Warrant) -> str:
+    if len(field.evidence.served) > 1:
+        return f"the endpoint changed its model on the way, from {_versions(field)}"
     meeting = [v for v in field.verdicts if v.state is State.MEETS]
     open_ = [v for v in field.verdicts if v.state is State.OPEN]
     waiting = [v for v in field.verdicts if v.state is State.NOT_RUN]
@@ -54,6 +56,10 @@ def _lacking(field: Standing, warrant: Warrant) -> str:
         return f"{warrant.reason}, so fine-tuning is warranted, but it is not measured yet"
     names = listed([v.rung for v in waiting])
     return f"no measured rung meets {_bar(field)}, and {names} {'was' if len(waiting) == 1 else 'were'} not run"
+
+
+def _versions(field: Standing) -> str:
+    return " to ".join(f"{name} ({count:,} answers)" for name, count in field.evidence.served.items())
 
 
 def _unshown(field: Standing, warrant: Warrant) -> str:
@@ -137,6 +143,11 @@ def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warran
 
 def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:
     lines = []
+    if len(field.evidence.served) > 1:
+        name = list(field.evidence.served)[-1]
+        return [
+            f"name the version, so that all is asked again and of one model: base: <address>#{name} in luthier.yaml"
+        ]
     if warrant.granted and any(not rung.scores for rung in field.trained):
         lines.append("fine-tune and measure it on the same cases: luthier tune, then luthier decide")
     lines += [f"{v.rung}: {_collect(v)}" for v in field.verdicts if v.state is State.OPEN]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
 from luthier.decide._tuning import tuned
-from luthier.errors import TooLongError
+from luthier.errors import BudgetError, TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.spec import MethodName, Task
 from luthier.train import require_tracker
@@ -77,10 +78,11 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         how: how far to go.
         findings: codes of data findings that block.
 
-    A rung that does not fit the model's context is left out, and the evidence says so.
+    A rung that does not fit the model's context or the budget is left out, and the evidence says so.
 
     Raises:
         TooLongError: no rung fits.
+        BudgetError: the budget allows no rung.
         TrainingError: the package of the tracker that the task names is not installed.
     """
     planned = planned_rungs(bench)
@@ -90,7 +92,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
     prepared: dict[str, Prepared] = {}
     records: dict[str, tuple[Record, ...]] = {}
     rungs: list[RungEvidence] = []
-    settled, too_long = False, None
+    settled, stopped = False, None
     for method in planned:
         reason = _why_not(method, settled, how)
         if reason:
@@ -99,15 +101,15 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         try:
             found = _prepare(method, bench, prepared)
             records[method] = _measure(method, found.system, bench, len(planned), how.everything)
-        except TooLongError as error:
-            too_long = error
+        except (BudgetError, TooLongError) as error:
+            stopped = error
             rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=error.what))
             continue
         prepared[method] = found
         rungs.append(_evidence(method, found, records[method], bench))
         settled = settled or _meets(records[method], bench, len(planned))
-    if too_long is not None and not records:
-        raise too_long
+    if stopped is not None and not records:
+        raise stopped
     evidence = Evidence(
         cases=tuple(case.id for case in bench.test),
         groups=tuple(bench.groups[case.id] for case in bench.test),
@@ -117,6 +119,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         openings=openings,
         findings=findings,
         knowledge=diagnose(bench, {m: p.system for m, p in prepared.items()}, records),
+        served=dict(Counter(r.served for rung in records.values() for r in rung if r.served)),
     )
     return Climbed(evidence, {method: p.system for method, p in prepared.items()}, records)
 

@@ -65,6 +65,8 @@ def choose(field: Standing) -> Choice:
     """The cheapest rung that meets the bar and may be recommended, or what stands in the way."""
     if field.evidence.findings:
         return Choice("fix the data", None, Warrant(False, "the data have to be fixed first"))
+    if len(field.evidence.served) > 1:
+        return Choice("not enough evidence", None, Warrant(False, "the answers are not those of one model"))
     refused: list[Warrant] = []
     for rung in field.evidence.rungs:
         if field.state(rung) is not State.MEETS or not _worth_its_cost(field, rung):

@@ -20,7 +20,8 @@ class Record:
     """One case answered by one system.
 
     `case` is the example's id; `seconds` the wall time of the answer when it was made; `cost` US dollars by the price
-    sheet, None where the model has no price. `shared_tokens` are prompt tokens that a prefix cache spared.
+    sheet, None where the model has no price. `shared_tokens` are prompt tokens that a prefix cache spared; `served` is
+    the model that an endpoint says it answered with.
     """
 
     case: str
@@ -33,6 +34,7 @@ class Record:
     seconds: float
     finish: str
     cost: float | None = None
+    served: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""

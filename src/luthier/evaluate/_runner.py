@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from luthier.evaluate._records import Record
 from luthier.evaluate._scorers import Scorer
 from luthier.models import Answer, Model, Price, Request, cost_of, price_of
 
-ANSWER_FORMAT = 1
+ANSWER_FORMAT = 2  # 2: with the model that the endpoint says it served
 FLUSH_EVERY = 8  # answers
 FLUSH_SECONDS = 5.0
 
@@ -44,8 +44,8 @@ class AnswerStore(Protocol):
         """The answers that are known, by key."""
         ...
 
-    def put_answers(self, items: Mapping[str, dict[str, Any]]) -> None:
-        """Keep answers, all or none of them."""
+    def put_answers(self, items: Mapping[str, dict[str, Any]], model: str | None = None) -> None:
+        """Keep answers, all or none of them; `model` is the identity of what gave them."""
         ...
 
 
@@ -128,6 +128,19 @@ def measure_together(
     return [[records[system, index] for index in range(len(cases))] for system in range(len(answerers))]
 
 
+class SpendingStore(Protocol):
+    """A store that knows which model gave an answer; implemented by `Store`."""
+
+    def answers_of(self, model: str) -> Iterator[dict[str, Any]]:
+        """All answers of a model, by its identity."""
+        ...
+
+
+def spent_on(model: Model, price: Price, store: SpendingStore) -> float:
+    """US dollars that all kept answers of a model have cost."""
+    return sum(cost_of(_answer_from(value), price) for value in store.answers_of(model.identity))
+
+
 def answer_key(model: Model, request: Request) -> str:
     """What an answer is kept under: a hash of the model's identity and everything that it was asked."""
     return content_hash([model.identity, request.as_dict()])
@@ -144,7 +157,7 @@ def _ask(
 
     def flush() -> None:
         if waiting:
-            store.put_answers(dict(waiting))
+            store.put_answers(dict(waiting), model.identity)
             waiting.clear()
 
     try:
@@ -197,4 +210,5 @@ def _record(case: Example, answer: Answer, scorer: Scorer, price: Price | None) 
         seconds=answer.seconds,
         finish=answer.finish,
         cost=None if price is None else cost_of(answer, price),
+        served=answer.served,
     )

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from luthier.models._base import Answer, Constraint, Model, Price, Request
+from luthier.models._budget import Budget
 from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Budget",
     "Constraint",
     "EndpointModel",
     "Flaw",

@@ -43,7 +43,8 @@ class Answer:
     """What a model said and what it took.
 
     `prompt_tokens` counts all input tokens; `shared_tokens` those of them that a prefix cache spared; `seconds` is the
-    share of wall time of this request. `finish` is "length" when the token limit cut the answer off.
+    share of wall time of this request. `finish` is "length" when the token limit cut the answer off. `served` is the
+    model that an endpoint says it answered with: names such as `gpt-5-mini` stand for versions that change.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Answer:
     seconds: float
     finish: Literal["stop", "length"]
     shared_tokens: int = 0
+    served: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, ValidationError
 
 from luthier.data import Message, content_hash
-from luthier.errors import EndpointError, ModelError, TooLongError
+from luthier.errors import BudgetError, EndpointError, ModelError, TooLongError
 from luthier.models._base import Answer, Constraint, Request
+from luthier.models._budget import Budget
 
 CONCURRENT = 8
 TIMEOUT = 120.0  # seconds for one try
@@ -54,6 +55,11 @@ class EndpointModel:
         self._lock = threading.Lock()
         self._refused: frozenset[str] = frozenset()  # settings that this model told us it does not take
         self._client: Any = None
+        self._budget: Budget | None = None
+
+    def spend_within(self, budget: Budget | None) -> None:
+        """From now on no request is sent that the budget does not allow; None lifts it."""
+        self._budget = budget
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answers, up to eight requests at a time; each is given out as soon as it is there.
@@ -64,27 +70,38 @@ class EndpointModel:
         Raises:
             TooLongError: a request does not fit the model's context.
             EndpointError: refused, failed, or answered garbage after all retries.
+            BudgetError: the next request could cost more than is left.
         """
         # Threads, not an event loop: this runs inside notebooks and servers, which have a loop of their own.
         pool = ThreadPoolExecutor(max_workers=CONCURRENT, thread_name_prefix="luthier-endpoint")
-        waiting: dict[Future[Answer], int] = {}
-        todo = iter(enumerate(requests))
+        waiting: dict[Future[Answer], tuple[int, float]] = {}
+        sent = 0
         failure: tuple[int, ModelError] | None = None
         try:
             while True:
-                while failure is None and len(waiting) < CONCURRENT and (entry := next(todo, None)) is not None:
-                    waiting[pool.submit(self._ask, entry[1])] = entry[0]
+                while failure is None and len(waiting) < CONCURRENT and sent < len(requests):
+                    aside = self._budget.set_aside(requests[sent]) if self._budget is not None else 0.0
+                    if aside is None:
+                        if not waiting:  # all that is under way is settled, and still too little is left
+                            failure = (sent, self._spent())
+                        break
+                    waiting[pool.submit(self._ask, requests[sent])] = (sent, aside)
+                    sent += 1
                 if not waiting:
                     break
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
-                    index = waiting.pop(future)
+                    index, aside = waiting.pop(future)
                     error = future.exception()
-                    if error is None:
-                        yield index, future.result()
+                    answer = future.result() if error is None else None
+                    if self._budget is not None:
+                        self._budget.settle(aside, answer)
+                    if answer is not None:
+                        yield index, answer
                     elif isinstance(error, EndpointError | TooLongError):
                         failure = failure or (index, error)
                     else:
+                        assert error is not None  # there is no answer
                         raise error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -163,6 +180,15 @@ class EndpointModel:
                 )
             return self._client
 
+    def _spent(self) -> BudgetError:
+        assert self._budget is not None  # it has refused a request
+        return BudgetError(
+            f"the budget of ${self._budget.limit:g} for {self.name} is used up: ${self._budget.spent:.4f} are spent, "
+            "and the next request could cost more than the rest",
+            why="the price of a request is known only when it is answered, so it is counted at its dearest before",
+            fix="raise `decide: {budget: ...}` in luthier.yaml and run the same command again: answers are kept",
+        )
+
     def _failed(self, error: Exception) -> ModelError:
         import openai
 
@@ -224,6 +250,7 @@ class _Reply(BaseModel):
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage
+    model: str | None = None
 
     def as_answer(self, constraint: Constraint | None, seconds: float) -> Answer:
         first = self.choices[0]
@@ -236,6 +263,7 @@ class _Reply(BaseModel):
             seconds=seconds,
             finish="length" if first.finish_reason == "length" else "stop",
             shared_tokens=(details.cached_tokens or 0) if details is not None else 0,
+            served=self.model or "",
         )
 
 

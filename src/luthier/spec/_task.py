@@ -178,6 +178,7 @@ class DecideSettings(Frozen):
     development_cases: int = Field(default=48, ge=4)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     margin: float | None = Field(default=None, gt=0, lt=1)
+    budget: float | None = Field(default=None, gt=0)
 
 
 class Task(Frozen):

@@ -95,14 +95,23 @@ class Store:
                 found.update((row.key, row.value) for row in rows)
         return found
 
-    def put_answers(self, items: Mapping[str, Mapping[str, Any]]) -> None:
-        """Records answers in one transaction. A key that has an answer keeps it: it is the hash of the question."""
+    def put_answers(self, items: Mapping[str, Mapping[str, Any]], model: str | None = None) -> None:
+        """Records answers in one transaction. A key that has an answer keeps it: it is the hash of the question.
+
+        `model` is the identity of the model that gave them.
+        """
         if not items:
             return
         now = datetime.now(UTC)
-        rows = [{"key": key, "value": dict(value), "created": now} for key, value in items.items()]
+        rows = [{"key": key, "value": dict(value), "created": now, "model": model} for key, value in items.items()]
         with self._database.write() as connection:
             connection.execute(insert_absent(connection)(StoredAnswer).on_conflict_do_nothing(), rows)
+
+    def answers_of(self, model: str) -> Iterator[dict[str, Any]]:
+        """All recorded answers of a model, by its identity."""
+        with self._database.read() as connection:
+            for row in connection.execute(select(StoredAnswer.value).where(StoredAnswer.model == model)):
+                yield row.value
 
     # Documents
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Dialect, Double, Index, Text, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-HEAD = "0001"  # the newest migration; a test compares it with the scripts
+HEAD = "0002"  # the newest migration; a test compares it with the scripts
 VERSION_TABLE = "luthier_schema"
 
 
@@ -37,12 +37,13 @@ class Base(DeclarativeBase):
 
 
 class StoredAnswer(Base):
-    """An answer of a model by the hash of everything it depends on."""
+    """An answer of a model by the hash of everything it depends on; `model` is the model's identity, where known."""
 
     __tablename__ = "answers"
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[dict[str, Any]] = mapped_column(JSON)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
+    model: Mapped[str | None] = mapped_column(Text, index=True)
 
 
 class StoredDocument(Base):

@@ -1,0 +1,44 @@
+"""A limit on what requests to a hosted model may cost together."""
+
+from __future__ import annotations
+
+from luthier.models._base import Answer, Price, Request
+from luthier.models._prices import cost_of
+
+FRAME = 16  # tokens around a message, at most: role, separators
+
+
+class Budget:
+    """US dollars that may be spent, and what is spent or promised of them.
+
+    A request is sent only if it fits at its dearest, so the limit holds whatever is answered: no token is shorter than
+    a byte, and no answer longer than it may be. What a request really took then replaces what was set aside for it.
+    Used from one thread.
+
+    Args:
+        limit: US dollars.
+        price: of the model's tokens.
+        spent: US dollars that are spent already.
+    """
+
+    def __init__(self, limit: float, price: Price, spent: float = 0.0) -> None:
+        self.limit, self.spent = limit, spent
+        self._price, self._aside = price, 0.0
+
+    def set_aside(self, request: Request) -> float | None:
+        """Keep what a request may cost; gives the US dollars, or None where so much is not left."""
+        prompt = sum(len(m.content.encode()) + FRAME for m in request.messages)
+        if request.constraint is not None:  # providers count the schema as a part of the prompt
+            prompt += sum(len(text.encode()) for text in (request.constraint.json_schema or "",))
+            prompt += sum(len(text.encode()) + FRAME for text in request.constraint.choices or ())
+        most = (prompt * self._price.input + request.max_tokens * self._price.output) / 1e6
+        if self.spent + self._aside + most > self.limit:
+            return None
+        self._aside += most
+        return most
+
+    def settle(self, aside: float, answer: Answer | None) -> None:
+        """What was set aside is free again, less what the answer took; None where there is none."""
+        self._aside -= aside
+        if answer is not None:
+            self.spent += cost_of(answer, self._price)
