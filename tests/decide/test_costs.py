@@ -197,7 +197,8 @@ def test_every_assumed_figure_is_listed_and_a_sheet_takes_its_place(tmp_path: Pa
     assert found.given == () and any("errors: {usd_each" in note for note in found.notes)
     (tmp_path / "p.yaml").write_text(
         "{date: 2026-02-03, source: ours, machine: {usd_per_hour: 2}, people: {usd_per_hour: 50}, "
-        "horizon: {months: 6}, errors: {usd_each: 0.5}, hosting: {all: {usd_per_month: 10}}, labelling: {usd_per_example: 1}, "
+        "horizon: {months: 6}, errors: {usd_each: 0.5}, hosting: {all: {usd_per_month: 10}}, "
+        "labelling: {usd_per_example: 1}, "
         "upkeep: "
         "{retunes_per_year: 1, retune_hours: 1, updates_per_year: 1, update_hours: 1}}"
     )

@@ -112,7 +112,7 @@ def turns(a: Outlay, b: Outlay, ledger: Ledger) -> tuple[Turn, ...]:
         if factor is not None:
             word = "above" if factor > 1 else "below"
             found.append(
-                Turn(name, factor, None, f"{name}: {word} {factor:.2g} times as given {other} would cost less")
+                Turn(name, factor, None, f"{name}: {word} {factor:.3g} times as given {other} would cost less")
             )
     value = _error_value(a, b, ledger)
     if value is not None:

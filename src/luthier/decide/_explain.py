@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from luthier.decide._costs import CostReport
 from luthier.decide._evidence import RungEvidence, RungVerdict, State, VerdictKind, Warrant
-from luthier.decide._sentences import figures, listed, money, more, number
+from luthier.decide._sentences import figures, listed, more, number
 from luthier.decide._standing import Standing
 from luthier.decide._warrant import missing_knowledge
 
@@ -206,7 +206,7 @@ def _bar_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
 
 
 def _cost_flips(field: Standing, rung: RungEvidence | None, costs: CostReport | None) -> list[str]:
-    """Where another adequate rung would cost less, and what both cost a month with all that comes with them."""
+    """From which volume on another adequate rung would cost less; the costs themselves stand in the report."""
     lines: list[str] = []
     if rung is None or costs is None:
         return lines
@@ -219,10 +219,6 @@ def _cost_flips(field: Standing, rung: RungEvidence | None, costs: CostReport | 
             word = "above" if crossing.above == other.rung else "below"
             over = f"over {costs.months:g} months"
             lines.append(f"volume: {word} {crossing.volume:,.0f} requests a month {other.rung} would cost less {over}")
-        here, there = costs.of(rung.rung), costs.of(other.rung)
-        if here is not None and there is not None and here.total is not None and there.total is not None:
-            a, b = money(here.total / costs.months), money(there.total / costs.months)
-            lines.append(f"cost: {a} a month for {rung.rung}, {b} for {other.rung}, upkeep included")
     return lines
 
 
