@@ -12,7 +12,7 @@ import pytest
 from luthier.api import Project
 from luthier.decide import Bench, Climb, climb, decide, rules_of
 from luthier.decide._ladder import _ladder_hash
-from luthier.errors import TooLongError
+from luthier.errors import ModelError, TooLongError
 from luthier.models import Answer, Request, ScriptedModel
 
 
@@ -88,3 +88,13 @@ def test_a_rung_that_does_not_fit_is_left_out_and_the_verdict_says_so(tmp_path):
 def test_nothing_fits(tmp_path):
     with pytest.raises(TooLongError, match="no variant of prompt fits"):
         climb(bench(tmp_path, Short(3)), Climb())
+
+
+def test_a_price_sheet_that_cannot_be_used_is_refused_before_anything_is_spent(tmp_path):
+    at = bench(tmp_path, base := Short(1000))
+    (tmp_path / "prices.yaml").write_text("{date: 2026-01-31, source: s, upkeep: {retune_hours: -1}}")
+    at = replace(at, task=at.task.model_copy(update={"prices": tmp_path / "prices.yaml"}))
+    with pytest.raises(ModelError, match="is not a price sheet"):
+        climb(at, Climb())
+    assert base.batches == []
+    assert at.store.open_test(at.split.hash, "another ladder") == 1  # the test cases were not opened

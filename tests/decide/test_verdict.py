@@ -255,9 +255,14 @@ def test_what_another_bar_and_volume_would_change_is_said() -> None:
     assert found.kind == "few-shot"
     assert any(f.startswith("bar: few-shot would meet any bar up to 0.7") for f in found.flips)
     assert any(f.startswith("bar: prompt would meet a bar of 0.") for f in found.flips)
-    # 1200 dollars once, 2 dollars saved per 1000, over 12 months
-    assert "volume: above 50,000 requests a month fine-tune would cost less within a year" in found.flips
-    assert "cost: $300 a month for few-shot, $200 for fine-tune" in found.flips
+    # training 1200 dollars, three times in 12 months, with 150 answers and 4 hours each at 70 dollars at the re-tunes;
+    # the prompt 2 hours and 150 answers twice; 2 dollars saved per 1000
+    more = 1200 + 2 * (1200 + 0.15 + 280) - 2 * (140 + 0.45)
+    volume = f"{more / (12 * 0.002):,.0f}"
+    assert f"volume: above {volume} requests a month fine-tune would cost less over 12 months" in found.flips
+    assert found.costs is not None and found.costs.summary[0].startswith(
+        "over 12 months at 100,000 requests a month few-shot costs $3,881, fine-tune $5,360; few-shot costs less in "
+    )
 
 
 @pytest.mark.parametrize("bar", [0.65, None])

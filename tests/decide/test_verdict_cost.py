@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from luthier.decide._cost import PROCESSOR, break_even, cost_of, machine_price, monthly
+from luthier.decide._cost import PROCESSOR, cost_of, machine_price, written_tokens
 from luthier.errors import EvidenceError, ModelError
 from luthier.evaluate import Record
 
@@ -48,7 +48,8 @@ def test_a_local_model_costs_machine_time() -> None:
     found = cost_of(RECORDS, Named("smollm2-135m"), volume=None, build_seconds=1800)  # type: ignore[arg-type]  # only the name is read
     assert found.per_1000 == pytest.approx(1000 * 4.0 * PROCESSOR.usd_per_hour / 3600)
     assert found.once == pytest.approx(PROCESSOR.usd_per_hour / 2)
-    assert found.per_month is None and "assumed" in found.basis and monthly(found) is None
+    assert found.per_month is None and "assumed" in found.basis
+    assert (found.mean_seconds, found.machine, found.build_seconds, found.price) == (4.0, 0.10, 1800, None)
 
 
 def test_a_machine_with_a_gpu_is_dearer() -> None:
@@ -61,19 +62,24 @@ def test_nothing_measured_costs_nothing_that_could_be_said() -> None:
         cost_of([], Named("m"), volume=1)  # type: ignore[arg-type]  # only the name is read
 
 
-def test_break_even() -> None:
-    now = cost_of([record(1, 0, 1, 3.6)], Named("m"), volume=1000)  # type: ignore[arg-type]  # only the name is read
-    instead = cost_of([record(1, 0, 1, 1.8)], Named("m"), volume=1000, build_seconds=36_000)  # type: ignore[arg-type]  # only the name is read
-    # 0.10 and 0.05 dollars per 1000; 1 dollar once; over 12 months
-    assert break_even(now, instead) == pytest.approx(1 / (12 * 0.05 / 1000))
-    assert break_even(instead, now) is None and break_even(now, None) is None
-    assert monthly(instead) == pytest.approx(0.05 + 1 / 12)
+def test_tokens_are_written_to_a_cache_only_where_that_has_a_price(tmp_path: Path) -> None:
+    cold = [record(1000, 0, 20, 1.0), record(1000, 800, 20, 1.0), record(700, 500, 20, 1.0)]
+    # the kept prefix is 800 tokens: the first request wrote all of it, the last one 200, as its prompt ends after 700
+    assert written_tokens(cold) == pytest.approx((800 + 0 + 200) / 3)
+    assert written_tokens([record(1000, 0, 20, 1.0)] * 3) == 0
+    plain = cost_of(cold, Named("big"), volume=None, sheet=sheet(tmp_path, "}"))  # type: ignore[arg-type]  # only the name is read
+    assert plain.written == 0
+    path = sheet(tmp_path, "}")
+    path.write_text(path.read_text().replace("cached: 0.2", "cached: 0.2, write: 2.5"))
+    charged = cost_of(cold, Named("big"), volume=None, sheet=path)  # type: ignore[arg-type]  # only the name is read
+    assert charged.per_1000 is not None and plain.per_1000 is not None
+    assert charged.per_1000 - plain.per_1000 == pytest.approx(1000 * (1000 / 3) * 0.5 / 1e6)
 
 
 def test_the_price_of_the_machine_is_the_users_own_where_given(tmp_path: Path) -> None:
     path = sheet(tmp_path, ", machine: {usd_per_hour: 0.5, source: mine, date: 2026-02-01}}")
     found = machine_price(Named("m"), path)  # type: ignore[arg-type]  # only the device is read
     assert (found.usd_per_hour, found.source, found.date) == (0.5, "mine", "2026-02-01")
-    with pytest.raises(ModelError, match="no usable machine price") as caught:
+    with pytest.raises(ModelError, match="is not a price sheet") as caught:
         machine_price(Named("m"), sheet(tmp_path, ", machine: {usd_per_hour: -1}}"))  # type: ignore[arg-type]  # only the device is read
-    assert "machine.usd_per_hour" in str(caught.value) and "machine.source" in str(caught.value)
+    assert "machine.usd_per_hour: must be greater than 0, not -1" in str(caught.value)

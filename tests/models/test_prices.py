@@ -40,6 +40,9 @@ def test_the_users_sheet_is_read_first(tmp_path):
     assert price_of("gpt-4o", sheet) == price_of("gpt-4o")  # what it does not have is in the shipped one
 
 
+GOOD = "date: 2027-01-01\nsource: s\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -47,7 +50,35 @@ def test_the_users_sheet_is_read_first(tmp_path):
         ("", "is not a price sheet"),
         ("date: 2027-01-01\nmodels: {m: {input: 1, output: 2}}", "`source` is missing, for the whole sheet or for m"),
         ("date: 2027-01-01\nsource: s\nmodels: {m: {input: -1}}", "models.m.output"),
-        ("date: 2027-01-01\nsource: s\nmodels: {m: {input: 1, output: 2, outpt: 3}}", "models.m.outpt"),
+        (GOOD + "models: {m: {input: .nan, output: 2}}", "models.m.input: must be a finite number, not nan"),
+        (GOOD + "models: {m: {input: .inf, output: 2}}", "models.m.input"),
+        (GOOD + "models: {m: {input: yes, output: 2}}", "models.m.input"),
+        (
+            GOOD + "models: {m: {input: 1, output: 2, outpt: 3}}",
+            "`models.m.outpt` is not a key of a price sheet; did you",
+        ),
+        (GOOD + "machin: {usd_per_hour: 1}", "`machin` is not a key of a price sheet; did you mean `machine`?"),
+        (GOOD + "\n\nupkeep: {retune_hour: 1}", "prices.yaml:5: `upkeep.retune_hour` is not a key"),
+        (GOOD + "upkeep: {retune_hour: 1}", "did you mean `retune_hours`?"),
+        (
+            GOOD + "upkeep: {retunes_per_year: -2}",
+            "upkeep.retunes_per_year: must be greater than or equal to 0, not -2",
+        ),
+        (GOOD + "hosting: {fine-tun: {usd_per_month: 1}}", "did you mean `fine-tune`?"),
+        (GOOD + "hosting: {all: {usd_per_month: 1, answers: include}}", "did you mean `included`?"),
+        (GOOD + "hosting: {all: {answers: extra}}", "`hosting.all.usd_per_month` is missing"),
+        (GOOD + "horizon: {months: 0}", "horizon.months: must be greater than 0, not 0"),
+        (GOOD + "errors: {usd_each: cheap}", "errors.usd_each: must be a valid number, not cheap"),
+        (GOOD + "errors: 3", "errors"),
+        (GOOD + "people: {usd_per_hour: 1}\npeople: {usd_per_hour: 2}", "`people` is written twice"),
+        ("source: s\npeople: {usd_per_hour: 60}", "`date` is missing, for the whole sheet or for people"),
+        (
+            "date: 2027-01-01\nhosting: {all: {usd_per_month: 1}}",
+            "`source` is missing, for the whole sheet or for hosting.all",
+        ),
+        ("date: soon\nsource: s\nmodels: {}", "date"),
+        ("just words", "is not a price sheet"),
+        ("- a\n- list", "is not a price sheet"),
         ("version: 2\ndate: 2027-01-01\nsource: s\nmodels: {}", "version"),
     ],
 )

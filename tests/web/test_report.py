@@ -1,6 +1,7 @@
 """The report stands on its own, escapes what comes from data, and says what is not there yet."""
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -122,3 +123,24 @@ def test_a_learning_curve_is_told_and_drawn(state):
     assert "Would more examples help?" in page and curve["sentence"].split()[0] in page
     assert page.count("<svg") == render_report(state).count("<svg") + 1
     assert "Would more examples help?" not in render_report(state)
+
+
+def test_costs_are_told_and_drawn_with_what_was_assumed(state):
+    shown = state.decision.evidence
+    costs = [Cost(x, x, 0.0, 120.0, 12.0, 0.4, 0.2, "tokens at the prices of a test") for x in (0.5, 9.0)]
+    rungs = [dataclasses.replace(r, cost=c) for r, c in zip(shown.rungs, costs, strict=False)]
+    shown = dataclasses.replace(shown, rungs=(*rungs, shown.rungs[2]))
+    verdict = decide(Rules(0.8, 0.03, 0.05, 1000), shown)
+    decision = dataclasses.replace(state.decision, verdict=verdict, evidence=shown)
+    page = render_report(dataclasses.replace(state, decision=decision))
+    assert page.count("<svg") == 3 and "Difference in cost with each input halved and doubled" in page
+    few = verdict.costs.of("few-shot")
+    assert few.total == pytest.approx(12 * 9 + 2 * (140 + 100 * 0.009))  # a budget year: answers, and two updates
+    for wanted in ("What it costs", f"{few.total:,.0f}", "hourly wage: $70", "not adequate", "token prices"):
+        assert wanted in page, wanted
+    assert math.isfinite(verdict.costs.difference) and f"{verdict.costs.crossings[0].above}, at every volume" in page
+    assert "What it costs" not in render_report(
+        dataclasses.replace(
+            state, decision=dataclasses.replace(decision, verdict=dataclasses.replace(verdict, costs=None))
+        )
+    )

@@ -11,7 +11,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from luthier.api._planning import Plan, TrainingPlan
-    from luthier.decide import Evidence, RungEvidence, RungVerdict, Verdict
+    from luthier.decide import CostReport, Evidence, RungEvidence, RungVerdict, Verdict
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
 
@@ -36,7 +36,7 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
     for name in ("USD / 1,000", "USD / month", "s / answer"):
         table.add_column(name, justify="right")
     for judged, measured in zip(verdict.rungs, evidence.rungs, strict=True):
-        table.add_row(*_rung_row(judged, measured))
+        table.add_row(*_rung_row(judged, measured, verdict.costs))
     out.print(table)
     out.print(f"[bold]verdict: {escape(verdict.kind)}[/bold]  {escape(verdict.sentence)}")
     _bullets(out, "because", verdict.reasons)
@@ -44,11 +44,13 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
     _bullets(out, "would change it", verdict.flips)
     granted = "granted" if verdict.warrant.granted else "refused"
     out.print(f"warrant to fine-tune: {granted}: {escape(verdict.warrant.reason)}")
+    for line in () if verdict.costs is None else verdict.costs.summary:
+        out.print(f"[dim]cost:[/dim] {escape(line)}", soft_wrap=True)
     if verdict.answers_saved:
         out.print(f"answers saved by stopping early: {verdict.answers_saved}")
 
 
-def _rung_row(judged: RungVerdict, measured: RungEvidence) -> tuple[str, ...]:
+def _rung_row(judged: RungVerdict, measured: RungEvidence, costs: CostReport | None) -> tuple[str, ...]:
     name = judged.rung
     if measured.choices:
         name += f"\n[dim]{escape(str(measured.choices.get('chosen', '')))}[/dim]"
@@ -56,8 +58,10 @@ def _rung_row(judged: RungVerdict, measured: RungEvidence) -> tuple[str, ...]:
     if judged.mean is None:
         return name, "", "", f"{state}\n[dim]{escape(measured.skipped)}[/dim]", "", "", ""
     score = f"{judged.mean:.3f} [{judged.display_low:.3f}, {judged.display_high:.3f}]"
-    cost = measured.cost
+    cost, now = measured.cost, None if costs is None else costs.of(judged.rung)
     money = ("", "", "") if cost is None else (_usd(cost.per_1000), _usd(cost.per_month), f"{cost.seconds:.2f}")
+    if now is not None:  # at the prices of today's sheet, which a replay may find changed
+        money = (_usd(now.per_1000), _usd(now.requests), money[2])
     if judged.note:
         state += f"\n[dim]{escape(judged.note)}[/dim]"
     return name, escape(score), f"{judged.answered}/{judged.planned}", state, *money

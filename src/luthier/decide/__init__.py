@@ -3,6 +3,7 @@
 from luthier.decide._bench import Bench, Progress, silent
 from luthier.decide._choose import answers_to_choose
 from luthier.decide._cost import own_machine_price
+from luthier.decide._costs import CostReport, Crossing, Draws, Effect, RungCost, Turn
 from luthier.decide._curve import CurveMethod, CurveWork, forecast_curve, measure_curve
 from luthier.decide._evidence import (
     Comparison,
@@ -12,6 +13,7 @@ from luthier.decide._evidence import (
     RungEvidence,
     RungVerdict,
     State,
+    Timing,
     Verdict,
     VerdictKind,
     Warrant,
@@ -31,19 +33,26 @@ __all__ = [
     "Climbed",
     "Comparison",
     "Cost",
+    "CostReport",
+    "Crossing",
     "CurveMethod",
     "CurveWork",
+    "Draws",
+    "Effect",
     "Evidence",
     "Lookup",
     "Method",
     "Progress",
     "Rules",
+    "RungCost",
     "RungEvidence",
     "RungVerdict",
     "Setup",
     "State",
     "System",
+    "Timing",
     "TrainingForecast",
+    "Turn",
     "Verdict",
     "VerdictKind",
     "Warrant",

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from luthier.decide._costs import CostReport
+from luthier.decide._inputs import Inputs, assumed_inputs
 from luthier.errors import StoreError
-from luthier.spec import MethodName
+from luthier.models import Price
+from luthier.spec import LatencySettings, MethodName
 
-EVIDENCE_FORMAT = 1
+EVIDENCE_FORMAT = 2  # 1: without prices, seconds and timing by rung; still read
 
 VerdictKind = Literal[
     "prompt",
@@ -40,7 +43,10 @@ class Cost:
 
     `per_1000` requests, `per_month` at the stated volume, `once` to build it (training). `prompt_tokens`,
     `completion_tokens` are means per request; `shared` is the share of prompt tokens that a stable prefix spares;
-    `seconds` is the median time of an answer as measured here.
+    `seconds` is the median time of an answer as measured here, `mean_seconds` the mean. `written` tokens a request are
+    put into the provider's cache, where that has a price. `price` is the one by tokens, None where the machine's time
+    is paid: `machine` dollars an hour, which `machine_source` says the source of. `build_seconds` is what training
+    took, `examples` how many labelled examples the rung draws on. Evidence of format 1 has none of these.
     """
 
     per_1000: float | None
@@ -51,6 +57,33 @@ class Cost:
     shared: float
     seconds: float
     basis: str
+    mean_seconds: float | None = None
+    written: float = 0.0
+    price: Price | None = None
+    machine: float | None = None
+    machine_source: str = ""
+    build_seconds: float = 0.0
+    examples: int = 0
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> Cost:
+        """The inverse of `asdict`."""
+        price = value.get("price")
+        return Cost(**{**value, "price": None if price is None else Price(**price)})
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of an answer: the median and the 95th percentile of `answers` of them.
+
+    `alone`: each was asked by itself, as a user would wait for it; else these are shares of a batch's time, which no
+    limit can be held against.
+    """
+
+    p50: float
+    p95: float
+    answers: int
+    alone: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +103,7 @@ class RungEvidence:
     cost: Cost | None = None
     choices: Mapping[str, Any] | None = None
     skipped: str = ""  # why a planned rung was not run
+    timing: Timing | None = None
 
     @property
     def trained(self) -> bool:
@@ -112,7 +146,12 @@ class Evidence:
         _refuse_newer(value, "evidence")
         rungs = tuple(
             RungEvidence(
-                **{**r, "scores": tuple(r["scores"]), "cost": None if r["cost"] is None else Cost(**r["cost"])}
+                **{
+                    **r,
+                    "scores": tuple(r["scores"]),
+                    "cost": None if r["cost"] is None else Cost.from_dict(r["cost"]),
+                    "timing": None if r.get("timing") is None else Timing(**r["timing"]),
+                }
             )
             for r in value["rungs"]
         )
@@ -130,13 +169,16 @@ class Evidence:
 class Rules:
     """What the user fixed before looking: the part of the task that the verdict reads.
 
-    `bar` is None when the yardstick is the best rung less `margin`. `volume` is requests a month.
+    `bar` is None when the yardstick is the best rung less `margin`. `volume` is requests a month. `latency` are limits
+    that a recommended rung keeps; `inputs` what costs rest on.
     """
 
     bar: float | None
     margin: float
     alpha: float
     volume: int | None
+    latency: LatencySettings = field(default_factory=LatencySettings)
+    inputs: Inputs = field(default_factory=assumed_inputs)
 
 
 @dataclass(frozen=True)
@@ -192,7 +234,7 @@ class Verdict:
 
     `rung` is the recommended rung (None for the last three kinds). `sentence` is the verdict in one line, `reasons` say
     why, `advice` what to do next, `flips` what would change it. `answers_saved` counts test answers that early stopping
-    and rungs not run have spared.
+    and rungs not run have spared. `costs` is None where no rung's cost is known, and in verdicts of format 1.
     """
 
     kind: VerdictKind
@@ -208,6 +250,7 @@ class Verdict:
     alpha_each: float
     answers_saved: int
     exploratory: bool = False
+    costs: CostReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
@@ -231,6 +274,7 @@ class Verdict:
                 "rungs": tuple(RungVerdict(**r | {"state": State(r["state"])}) for r in value["rungs"]),
                 "comparisons": tuple(Comparison(**c) for c in value["comparisons"]),
                 "warrant": Warrant(**value["warrant"]),
+                "costs": None if value.get("costs") is None else CostReport.from_dict(value["costs"]),
             }
         )
 

@@ -5,9 +5,9 @@ What is shown (at the level of the decision) and what is only the best guess are
 
 from __future__ import annotations
 
-from luthier.decide._cost import break_even, monthly
+from luthier.decide._costs import CostReport
 from luthier.decide._evidence import RungEvidence, RungVerdict, State, VerdictKind, Warrant
-from luthier.decide._sentences import figures, listed, money, more, number
+from luthier.decide._sentences import figures, listed, more, number
 from luthier.decide._standing import Standing
 from luthier.decide._warrant import missing_knowledge
 
@@ -19,16 +19,26 @@ def sentence(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warr
     if rung is not None:
         return _recommended(field, rung, warrant)
     if kind == "no rung meets the bar":
-        return f"No rung meets {_bar(field)}: the best, {_best(field)}."
+        return f"No rung meets {_bar(field)}{_too_slow(field)}: the best, {_best(field)}."
     return f"Not enough evidence: {_lacking(field, warrant)}."
 
 
 def _recommended(field: Standing, rung: RungEvidence, warrant: Warrant) -> str:
     meets = f"meets {_bar(field)}" if field.rules.bar is not None else _no_worse(field, rung)
     end = f"fine-tuning is warranted: {warrant.reason}" if rung.trained else "fine-tuning is not warranted"
-    beside = [other.rung for other in field.cheaper(rung) if field.state(other) is State.OPEN]
+    beside = [other.rung for other in field.cheaper(rung) if _still_open(field, other)]
     still = f"; {listed(beside)}, cheaper, {'is' if len(beside) == 1 else 'are'} still open" if beside else ""
-    return f"{rung.rung} {meets}: {figures(field.verdict(rung))}; {end}{still}."
+    slow = [other.rung for other in field.cheaper(rung) if field.state(other) is State.MEETS and field.too_slow(other)]
+    fast = f"; {listed(slow)}, cheaper, {'is' if len(slow) == 1 else 'are'} too slow" if slow else ""
+    return f"{rung.rung} {meets}: {figures(field.verdict(rung))}; {end}{still}{fast}."
+
+
+def _too_slow(field: Standing) -> str:
+    """Said where a rung fails on nothing but its latency."""
+    slow = [rung for rung in field.measured if field.state(rung) is State.MEETS and field.too_slow(rung)]
+    if not slow:
+        return ""
+    return f" and keeps the limits of latency ({', '.join(f'{r.rung}: {field.too_slow(r)}' for r in slow)})"
 
 
 def _no_worse(field: Standing, rung: RungEvidence) -> str:
@@ -40,8 +50,8 @@ def _no_worse(field: Standing, rung: RungEvidence) -> str:
 def _lacking(field: Standing, warrant: Warrant) -> str:
     if len(field.evidence.served) > 1:
         return f"the endpoint changed its model on the way, from {_versions(field)}"
-    meeting = [v for v in field.verdicts if v.state is State.MEETS]
-    open_ = [v for v in field.verdicts if v.state is State.OPEN]
+    meeting = [field.verdict(r) for r in field.evidence.rungs if field.adequate(r)]
+    open_ = [field.verdict(r) for r in field.evidence.rungs if _still_open(field, r)]
     waiting = [v for v in field.verdicts if v.state is State.NOT_RUN]
     if meeting and field.rules.bar is not None:
         first = meeting[0]
@@ -52,6 +62,9 @@ def _lacking(field: Standing, warrant: Warrant) -> str:
     if open_:
         first = open_[0]
         return f"{first.rung} is open at {figures(first)}; {more(first)}"
+    untimed = [r for r in field.measured if field.state(r) is State.MEETS and field.too_slow(r)]
+    if untimed and not waiting:
+        return f"{untimed[0].rung} meets {_bar(field)}, but {field.too_slow(untimed[0])}"
     if warrant.granted:
         return f"{warrant.reason}, so fine-tuning is warranted, but it is not measured yet"
     names = listed([v.rung for v in waiting])
@@ -60,6 +73,10 @@ def _lacking(field: Standing, warrant: Warrant) -> str:
 
 def _versions(field: Standing) -> str:
     return " to ".join(f"{name} ({count:,} answers)" for name, count in field.evidence.served.items())
+
+
+def _still_open(field: Standing, rung: RungEvidence) -> bool:
+    return field.state(rung) is State.OPEN and not field.too_slow(rung)
 
 
 def _unshown(field: Standing, warrant: Warrant) -> str:
@@ -72,6 +89,7 @@ def _unshown(field: Standing, warrant: Warrant) -> str:
 def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> tuple[str, ...]:
     """Why: a line for every rung, then what the choice rests on."""
     lines = [_reason(field, verdict) for verdict in field.verdicts]
+    lines += [f"latency: {r.rung} cannot be recommended: {w}" for r in field.measured if (w := field.too_slow(r))]
     if kind != "fix the data":
         lines.append(f"fine-tuning is {'' if warrant.granted else 'not '}warranted: {warrant.reason}")
     if rung is None and field.best is not None:
@@ -136,7 +154,7 @@ def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warran
         return ("see what is wrong: luthier check", "write a corrected copy: luthier check --fix")
     if rung is not None:
         lines = ["check it and put it in service: luthier validate, then luthier release promote"]
-        beside = [field.verdict(o) for o in field.cheaper(rung) if field.state(o) is State.OPEN]
+        beside = [field.verdict(o) for o in field.cheaper(rung) if _still_open(field, o)]
         return (*lines, *(f"to find out whether {v.rung} is enough: {_collect(v)}" for v in beside))
     return tuple(_next_steps(field, kind, warrant))
 
@@ -150,7 +168,7 @@ def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[st
         ]
     if warrant.granted and any(not rung.scores for rung in field.trained):
         lines.append("fine-tune and measure it on the same cases: luthier tune, then luthier decide")
-    lines += [f"{v.rung}: {_collect(v)}" for v in field.verdicts if v.state is State.OPEN]
+    lines += [f"{r.rung}: {_collect(field.verdict(r))}" for r in field.evidence.rungs if _still_open(field, r)]
     lines += [f"{v.rung} was not run: {v.note or 'luthier decide'}" for v in _idle(field)]
     known = field.evidence.knowledge or {}
     if known.get("kind") in ("knowledge", "mixed") and all(r.method != "retrieval" for r in field.evidence.rungs):
@@ -158,7 +176,8 @@ def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[st
     if missing_knowledge(field) is not None and field.trained:
         lines.append("leave the facts in the documents, and tune for how they are used: fine-tune + retrieval")
     if kind == "no rung meets the bar":
-        lines.append("try a stronger base (base: in luthier.yaml), more or better examples, or a lower bar")
+        slow = ", or more time for an answer (latency:)" if _too_slow(field) else ""
+        lines.append(f"try a stronger base (base: in luthier.yaml), more or better examples, or a lower bar{slow}")
     if field.rules.bar is None:
         lines.append("say how good is good enough: bar: in luthier.yaml")
     return lines
@@ -176,11 +195,11 @@ def _collect(verdict: RungVerdict) -> str:
     return f"add about {verdict.more_cases:,} more test cases, then luthier decide"
 
 
-def flips(field: Standing, kind: VerdictKind, rung: RungEvidence | None) -> tuple[str, ...]:
+def flips(field: Standing, kind: VerdictKind, rung: RungEvidence | None, costs: CostReport | None) -> tuple[str, ...]:
     """What would change the verdict: another bar, another volume, more cases."""
     if kind == "fix the data":
         return ()
-    return (*_bar_flips(field, rung), *_cost_flips(field, rung), *_case_flips(field, rung))
+    return (*_bar_flips(field, rung), *_cost_flips(field, rung, costs), *_case_flips(field, rung))
 
 
 def _bar_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
@@ -197,23 +216,26 @@ def _bar_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
     return lines
 
 
-def _cost_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
-    lines = []
+def _cost_flips(field: Standing, rung: RungEvidence | None, costs: CostReport | None) -> list[str]:
+    """From which volume on another adequate rung would cost less; the costs themselves stand in the report."""
+    lines: list[str] = []
+    if rung is None or costs is None:
+        return lines
     for other in field.evidence.rungs:
-        if rung is None or other is rung or field.state(other) is not State.MEETS:
+        if other is rung or not field.adequate(other):
             continue
-        volume = break_even(rung.cost, other.cost)
-        if volume is not None:
-            lines.append(f"volume: above {volume:,.0f} requests a month {other.rung} would cost less within a year")
-        here, there = monthly(rung.cost), monthly(other.cost)
-        if here is not None and there is not None:
-            lines.append(f"cost: {money(here)} a month for {rung.rung}, {money(there)} for {other.rung}")
+        names = {rung.rung, other.rung}
+        crossing = next((c for c in costs.crossings if {c.a, c.b} == names), None)
+        if crossing is not None and crossing.volume is not None:
+            word = "above" if crossing.above == other.rung else "below"
+            over = f"over {costs.months:g} months"
+            lines.append(f"volume: {word} {crossing.volume:,.0f} requests a month {other.rung} would cost less {over}")
     return lines
 
 
 def _case_flips(field: Standing, rung: RungEvidence | None) -> list[str]:
     others = field.evidence.rungs if rung is None else field.cheaper(rung)
-    verdicts = [field.verdict(other) for other in others if field.state(other) is State.OPEN]
+    verdicts = [field.verdict(other) for other in others if _still_open(field, other)]
     return [f"cases: {v.rung} is open; {more(v)}" for v in verdicts if v.more_cases is not None]
 
 

@@ -13,9 +13,12 @@ from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
 from luthier.decide._cost import cost_of
 from luthier.decide._diagnose import diagnose
-from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
+from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Timing
+from luthier.decide._inputs import inputs_of
+from luthier.decide._latency import too_slow
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
+from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
 from luthier.errors import BudgetError, TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
@@ -51,10 +54,15 @@ class Climb:
 
 
 def rules_of(task: Task) -> Rules:
-    """What the user fixed before looking. Without a margin of the user's: 0.03 for pass rates, 0.02 for grades."""
+    """What the user fixed before looking. Without a margin of the user's: 0.03 for pass rates, 0.02 for grades.
+
+    Raises:
+        StoreError, ModelError: the price sheet cannot be used.
+    """
     graded = task.score.kind in ("json", "answer", "chrf", "rouge")
     margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
-    return Rules(bar=task.bar, margin=margin, alpha=task.decide.alpha, volume=task.volume)
+    inputs = inputs_of(task.prices)
+    return Rules(task.bar, margin, task.decide.alpha, task.volume, latency=task.latency, inputs=inputs)
 
 
 def planned_rungs(bench: Bench) -> tuple[MethodName, ...]:
@@ -84,8 +92,10 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         TooLongError: no rung fits.
         BudgetError: the budget allows no rung.
         TrainingError: the package of the tracker that the task names is not installed.
+        StoreError, ModelError: the price sheet cannot be used.
     """
     planned = planned_rungs(bench)
+    inputs_of(bench.task.prices)  # a price sheet that cannot be used is refused before anything is spent
     if how.train and any(method.startswith("fine-tune") for method in planned):
         require_tracker(bench.task.train.track)
     openings = bench.store.open_test(bench.split.hash, _ladder_hash(bench, planned))
@@ -101,13 +111,15 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         try:
             found = _prepare(method, bench, prepared)
             records[method] = _measure(method, found.system, bench, len(planned), how.everything)
+            timing = measure_timing(found.system, records[method], bench)
         except (BudgetError, TooLongError) as error:
             stopped = error
             rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=error.what))
             continue
         prepared[method] = found
-        rungs.append(_evidence(method, found, records[method], bench))
-        settled = settled or _meets(records[method], bench, len(planned))
+        rungs.append(_evidence(method, found, records[method], bench, timing))
+        fast = not too_slow(rungs[-1], bench.task.latency)
+        settled = settled or (fast and _meets(records[method], bench, len(planned)))
     if stopped is not None and not records:
         raise stopped
     evidence = Evidence(
@@ -175,13 +187,13 @@ def _counter(method: MethodName, bench: Bench, known: int) -> Callable[[Record],
 
 def _state(records: list[Record] | tuple[Record, ...], bench: Bench, rungs: int) -> State:
     """Where a rung stands by the same rule that the verdict applies."""
-    rules = rules_of(bench.task)
-    assert rules.bar is not None  # callers look at the state only when there is a bar
+    task = bench.task
+    assert task.bar is not None  # callers look at the state only when there is a bar
     found = adequacy_state(
         [record.score for record in records],
         [bench.groups[case.id] for case in bench.test],
-        bar=rules.bar,
-        alpha=rules.alpha / rungs,
+        bar=task.bar,
+        alpha=task.decide.alpha / rungs,
         binary=bench.scorer.binary,
     )
     return State(found.state)
@@ -191,7 +203,9 @@ def _meets(records: tuple[Record, ...], bench: Bench, rungs: int) -> bool:
     return bench.task.bar is not None and _state(records, bench, rungs) is State.MEETS
 
 
-def _evidence(method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench) -> RungEvidence:
+def _evidence(
+    method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench, timing: Timing
+) -> RungEvidence:
     return RungEvidence(
         rung=method,
         method=method,
@@ -204,9 +218,17 @@ def _evidence(method: MethodName, prepared: Prepared, records: tuple[Record, ...
             volume=bench.task.volume,
             sheet=bench.task.prices,
             build_seconds=prepared.choices.get("training", {}).get("seconds", 0.0),
+            examples=_examples(prepared.system, bench),
         ),
         choices=prepared.choices,
+        timing=timing,
     )
+
+
+def _examples(system: System, bench: Bench) -> int:
+    """Labelled examples that a system draws on: all training rows where they are looked up or trained on."""
+    whole = system.setup.adapter is not None or system.setup.nearest is not None
+    return len(bench.split.train) if whole else len(system.setup.demonstrations)
 
 
 def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:

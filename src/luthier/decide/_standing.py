@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from luthier.decide._cost import monthly
 from luthier.decide._evidence import Comparison, Evidence, Rules, RungEvidence, RungVerdict, State
+from luthier.decide._latency import too_slow
+from luthier.decide._ownership import owned
 from luthier.errors import EvidenceError
 from luthier.evaluate import adequacy_state, better_by, bounds, compare, display_interval, more_pairs, settle
 
@@ -50,6 +51,14 @@ class Standing:
         """The state of a rung."""
         return self.states[self.evidence.rungs.index(rung)]
 
+    def too_slow(self, rung: RungEvidence) -> str:
+        """Why a measured rung is not shown to keep the limits of latency; empty where it is, or there are none."""
+        return too_slow(rung, self.rules.latency) if rung.scores else ""
+
+    def adequate(self, rung: RungEvidence) -> bool:
+        """Whether a rung meets the bar and keeps the limits of latency."""
+        return self.state(rung) is State.MEETS and not self.too_slow(rung)
+
     def verdict(self, rung: RungEvidence) -> RungVerdict:
         """The figures of a rung."""
         return self.verdicts[self.evidence.rungs.index(rung)]
@@ -66,9 +75,14 @@ class Standing:
 
     @cached_property
     def best(self) -> RungEvidence | None:
-        """The measured rung with the highest mean; with no bar only among those that answered every case."""
+        """The measured rung with the highest mean; with no bar only among those that answered every case.
+
+        Without a bar it is the yardstick: a rung that is too slow is none, where another one is not.
+        """
         whole = len(self.evidence.cases)
         field = [r for r in self.measured if self.rules.bar is not None or len(r.scores) == whole]
+        if self.rules.bar is None:
+            field = [rung for rung in field if not self.too_slow(rung)] or field
         return max(field, key=lambda rung: math.fsum(rung.scores) / len(rung.scores), default=None)
 
     def cheaper(self, rung: RungEvidence) -> tuple[RungEvidence, ...]:
@@ -92,7 +106,7 @@ class Standing:
 
     def margin_worth(self, dearer: RungEvidence, cheaper: RungEvidence) -> float:
         """How much better a fine-tuned rung must be: the task's margin, or anything at all where it costs no more."""
-        costs = monthly(dearer.cost), monthly(cheaper.cost)
+        costs = [owned(rung, self.rules, len(self.evidence.cases)) for rung in (dearer, cheaper)]
         return 0.0 if costs[0] is not None and costs[1] is not None and costs[0] <= costs[1] else self.rules.margin
 
     def comparison(self, a: RungEvidence, b: RungEvidence) -> Comparison:

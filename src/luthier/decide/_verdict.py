@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
 from luthier.decide._explain import advice, flips, reasons, sentence
+from luthier.decide._ownership import cost_report
 from luthier.decide._standing import Standing, standing
 from luthier.decide._warrant import warrant_for
 from luthier.spec import MethodName
@@ -36,7 +37,8 @@ def decide(rules: Rules, evidence: Evidence) -> Verdict:
     """The verdict on the evidence under the rules that were fixed before looking.
 
     Every rung is tested against the bar (or, without one, for being no worse than the best by the margin) with an equal
-    share of `alpha`; the cheapest that meets it is recommended. A fine-tuned rung is recommended only with a warrant.
+    share of `alpha`; the cheapest that meets it and answers as fast as the task wants is recommended. A fine-tuned
+    rung is recommended only with a warrant.
 
     Raises:
         EvidenceError: the evidence is not consistent: no cases, no rungs, or more scores than cases.
@@ -44,13 +46,16 @@ def decide(rules: Rules, evidence: Evidence) -> Verdict:
     field = standing(rules, evidence)
     choice = choose(field)
     explained = (field, choice.kind, choice.rung, choice.warrant)
+    name = None if choice.rung is None else choice.rung.rung
+    adequate = {rung.rung for rung in evidence.rungs if field.adequate(rung)}
+    costs = cost_report(rules, evidence, adequate, name)
     return Verdict(
         kind=choice.kind,
-        rung=None if choice.rung is None else choice.rung.rung,
+        rung=name,
         sentence=sentence(*explained),
         reasons=reasons(*explained) + _exploratory(evidence),
         advice=advice(*explained),
-        flips=flips(field, choice.kind, choice.rung),
+        flips=flips(field, choice.kind, choice.rung, costs),
         rungs=field.verdicts,
         comparisons=field.comparisons(choice.rung),
         warrant=choice.warrant,
@@ -58,6 +63,7 @@ def decide(rules: Rules, evidence: Evidence) -> Verdict:
         alpha_each=field.alpha_each,
         answers_saved=answers_saved(field),
         exploratory=evidence.openings > MAX_OPENINGS,
+        costs=costs,
     )
 
 
@@ -69,7 +75,7 @@ def choose(field: Standing) -> Choice:
         return Choice("not enough evidence", None, Warrant(False, "the answers are not those of one model"))
     refused: list[Warrant] = []
     for rung in field.evidence.rungs:
-        if field.state(rung) is not State.MEETS or not _worth_its_cost(field, rung):
+        if not field.adequate(rung) or not _worth_its_cost(field, rung):
             continue
         if not rung.trained:
             return Choice(_KINDS[rung.method], rung, Warrant(False, f"{rung.rung} is enough"))
@@ -83,19 +89,27 @@ def choose(field: Standing) -> Choice:
 def _nothing(field: Standing, refused: list[Warrant]) -> Choice:
     """No rung can be recommended: because the evidence is not enough, or because none is good enough."""
     warrant = refused[0] if refused else _standing_warrant(field)
-    unsettled = [r for r in field.evidence.rungs if field.state(r) in (State.OPEN, State.NOT_RUN)]
+    unsettled = [r for r in field.evidence.rungs if _unsettled(field, r)]
     if refused or unsettled or field.rules.bar is None:
         return Choice("not enough evidence", None, warrant)
     return Choice("no rung meets the bar", None, warrant)
+
+
+def _unsettled(field: Standing, rung: RungEvidence) -> bool:
+    """Whether more evidence could make a rung one to recommend; what is measured to be too slow stays so."""
+    if rung.scores and field.too_slow(rung):
+        return rung.timing is None or not rung.timing.alone
+    return field.state(rung) in (State.OPEN, State.NOT_RUN)
 
 
 def _standing_warrant(field: Standing) -> Warrant:
     """The warrant for the first fine-tuned rung that has not been shown to fall short."""
     if not field.trained:
         return Warrant(False, "no fine-tuned rung is planned: the base is hosted, or decide.methods leaves it out")
-    ahead = [rung for rung in field.trained if field.state(rung) is not State.FALLS_SHORT]
+    ahead = [r for r in field.trained if field.state(r) is not State.FALLS_SHORT and not field.too_slow(r)]
     if not ahead:
-        return Warrant(False, "every fine-tuned rung falls short as well")
+        slow = " or is too slow" if any(field.too_slow(rung) for rung in field.trained) else ""
+        return Warrant(False, f"every fine-tuned rung falls short as well{slow}")
     return next(
         (w for rung in ahead if (w := warrant_for(field, rung)).granted),
         warrant_for(field, ahead[0]),
@@ -105,7 +119,7 @@ def _standing_warrant(field: Standing) -> Warrant:
 def _worth_its_cost(field: Standing, rung: RungEvidence) -> bool:
     """Without a bar a rung costlier than the plain prompt must be shown to beat it; with one, meeting it is enough."""
     plain = next((r for r in field.measured if r.method == "prompt"), None)
-    if field.rules.bar is not None or plain is None or rung is plain:
+    if field.rules.bar is not None or plain is None or rung is plain or field.too_slow(plain):
         return True
     return field.better_by(rung, plain) > 0
 

@@ -36,22 +36,24 @@ def teaches_facts(standing: Standing, rung: RungEvidence) -> bool:
 def warrant_for(standing: Standing, rung: RungEvidence) -> Warrant:
     """Whether fine-tuning to this rung is warranted.
 
-    It is when every cheaper rung is shown to fall short; or when the rung meets the bar and is shown to beat, paired,
-    every cheaper rung that does not fall short, by more than the margin (by anything at all where it costs no more a
-    month, training spread over a year). Each of these statements has the error budget of one rung, so that with K rungs
-    a warrant that is not due has a chance of at most alpha.
+    It is when every cheaper rung is shown to fall short, or is too slow to be used; or when the rung meets the bar and
+    is shown to beat, paired, every cheaper rung that does not fall short, by more than the margin (by anything at all
+    where it costs no more over the horizon, with all that it needs). Each of these statements has the error budget of
+    one rung, so that with K rungs a warrant that is not due has a chance of at most alpha.
     """
     cheaper = standing.cheaper_untrained(rung)
+    fast = tuple(other for other in cheaper if not standing.too_slow(other))
+    slow = " or is too slow" if len(fast) < len(cheaper) else ""
     if teaches_facts(standing, rung):
         return Warrant(False, "what is missing is knowledge, and plain fine-tuning is not shown to beat retrieval")
     if not cheaper:
         return Warrant(False, "no cheaper rung is planned, so nothing shows that a cheaper one falls short")
     if standing.rules.bar is None:
-        return _without_bar(standing, rung, cheaper)
-    left = [other for other in cheaper if standing.state(other) is not State.FALLS_SHORT]
+        return _without_bar(standing, rung, fast)
+    left = [other for other in fast if standing.state(other) is not State.FALLS_SHORT]
     bar = number(standing.rules.bar)
     if not left:
-        return Warrant(True, f"every cheaper rung falls short of {bar}")
+        return Warrant(True, f"every cheaper rung falls short of {bar}{slow}")
     meeting = [other.rung for other in left if standing.state(other) is State.MEETS]
     if meeting:
         return Warrant(False, f"{meeting[0]} meets {bar} and is cheaper")
@@ -65,6 +67,8 @@ def warrant_for(standing: Standing, rung: RungEvidence) -> Warrant:
 def _without_bar(standing: Standing, rung: RungEvidence, cheaper: tuple[RungEvidence, ...]) -> Warrant:
     if not rung.scores:
         return Warrant(False, "without a bar nothing falls short of one; set `bar:`, or measure fine-tuning too")
+    if not cheaper:
+        return Warrant(True, "every cheaper rung is too slow")
     left = [other for other in cheaper if not _worth(standing, rung, other)]
     if not left:
         return Warrant(True, f"{rung.rung} beats {_ahead(standing, rung, cheaper)}, paired")

@@ -15,10 +15,11 @@ from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
 from luthier.models._outline import Outline, load_outline, outline_at_hand, weights_at_hand, without_weights
-from luthier.models._prices import cost_of, price_of
+from luthier.models._prices import cost_of, price_in, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, control_tokens, end_of_turn, render_example, render_prompt, stop_ids
 from luthier.models._scripted import ScriptedModel
+from luthier.models._sheet import PricePart, PriceSheet, load_sheet, shipped_sheet
 from luthier.models._taught import Flaw, taught_example
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
 
@@ -40,6 +41,8 @@ __all__ = [
     "Model",
     "Outline",
     "Price",
+    "PricePart",
+    "PriceSheet",
     "RenderedExample",
     "Request",
     "ScriptedModel",
@@ -58,12 +61,15 @@ __all__ = [
     "load_folder",
     "load_model",
     "load_outline",
+    "load_sheet",
     "outline_at_hand",
+    "price_in",
     "price_of",
     "quiet",
     "render_example",
     "render_prompt",
     "sharing_copy",
+    "shipped_sheet",
     "stop_ids",
     "table_names",
     "taught_example",

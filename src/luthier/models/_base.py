@@ -58,13 +58,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per million tokens, and where the figure comes from. `cached` is the price of a cached input token."""
+    """US dollars per million tokens, and where the figure comes from.
+
+    `cached` is the price of an input token found in the provider's cache, `write` that of one put there (None: as
+    `input`).
+    """
 
     input: float
     output: float
     cached: float
     source: str
     date: str
+    write: float | None = None
 
 
 @runtime_checkable

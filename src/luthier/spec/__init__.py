@@ -10,6 +10,7 @@ from luthier.spec._task import (
     ExactScore,
     JsonScore,
     LabelScore,
+    LatencySettings,
     MethodName,
     NumberScore,
     PythonScore,
@@ -22,6 +23,7 @@ from luthier.spec._task import (
     TrackerName,
     TrainSettings,
 )
+from luthier.spec._yaml import parse_yaml
 
 __all__ = [
     "AnswerScore",
@@ -31,6 +33,7 @@ __all__ = [
     "ExactScore",
     "JsonScore",
     "LabelScore",
+    "LatencySettings",
     "MethodName",
     "NumberScore",
     "PythonScore",
@@ -44,5 +47,6 @@ __all__ = [
     "TrainSettings",
     "did_you_mean",
     "load_task",
+    "parse_yaml",
     "task_schema",
 ]

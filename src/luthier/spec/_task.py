@@ -181,6 +181,13 @@ class DecideSettings(Frozen):
     budget: float | None = Field(default=None, gt=0)
 
 
+class LatencySettings(Frozen):
+    """How long an answer may take, in seconds, for half of the requests and for 95 of 100; None is no limit."""
+
+    p50_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    p95_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
 class Task(Frozen):
     """`luthier.yaml`, read and checked. Paths are absolute after loading and lie inside `folder`."""
 
@@ -195,6 +202,7 @@ class Task(Frozen):
     bar: float | None = Field(default=None, gt=0, le=1)
     base: str
     volume: int | None = Field(default=None, ge=1)
+    latency: LatencySettings = LatencySettings()
     max_answer_tokens: int | None = Field(default=None, ge=1)
     prices: Path | None = None
     general: tuple[Path, ...] = ()

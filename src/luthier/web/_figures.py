@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from luthier.decide import Evidence, RungVerdict, Verdict
+    from luthier.decide import CostReport, Evidence, RungVerdict, Verdict
 
 COLOURS = {"meets": "#1a7f4b", "falls short": "#b3372f", "open": "#b27a00", "not run": "#8a8f98"}
+HALVED, DOUBLED = "#9aa3af", "#2457a6"
+SHOWN_EFFECTS = 10
 INK, FAINT, LINE = "#22262b", "#6b7280", "#d5d9df"
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -88,6 +90,24 @@ def score_against_cost(verdict: Verdict, evidence: Evidence) -> Markup:
     axes.set_xlabel("US dollars per 1,000 requests")
     axes.set_ylabel("mean score")
     return _svg(figure, "Score against cost of every rung")
+
+
+def tornado(costs: CostReport) -> Markup:
+    """By how much the recommended rung is ahead of the next in cost, with each input halved and doubled."""
+    if not costs.effects or costs.difference is None:
+        return Markup("")
+    shown = costs.effects[:SHOWN_EFFECTS]
+    figure, axes = _axes(7.6, 1.0 + 0.34 * len(shown))
+    for place, effect in enumerate(reversed(shown)):
+        for value, colour in ((effect.half, HALVED), (effect.double, DOUBLED)):
+            axes.barh(place, value - costs.difference, left=costs.difference, height=0.55, color=colour)
+    axes.axvline(costs.difference, color=FAINT, linewidth=1.0)
+    axes.axvline(0.0, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.set_yticks(range(len(shown)), [effect.input for effect in reversed(shown)])
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel(f"US dollars that {costs.next} costs more than {costs.recommended} over {costs.months:g} months")
+    return _svg(figure, "Difference in cost with each input halved and doubled")
 
 
 def training_curve(training: Mapping[str, Any]) -> Markup:

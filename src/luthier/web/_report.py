@@ -78,11 +78,13 @@ def _training(state: ReportState) -> Mapping[str, Any] | None:
 
 
 def _drawn(state: ReportState) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"ladder": "", "cost": "", "training": "", "capability": ""}
+    drawn: dict[str, Any] = {"ladder": "", "cost": "", "tornado": "", "training": "", "capability": ""}
     drawn["curves"] = [figures.learning_curve(curve) for curve in state.curves]
     if state.decision is not None:
         verdict, evidence = state.decision.verdict, state.decision.evidence
         drawn |= {"ladder": figures.ladder(verdict), "cost": figures.score_against_cost(verdict, evidence)}
+        if verdict.costs is not None:
+            drawn["tornado"] = figures.tornado(verdict.costs)
     training = _training(state)
     if training is not None:
         drawn["training"] = figures.training_curve(training)
@@ -133,7 +135,8 @@ def untested(state: ReportState) -> list[str]:
 def _usd(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.2f}" if size >= 0.1 or not size else f"{value:.4f}"
 
 
 def _mean(values: Sequence[float]) -> float:
