@@ -187,3 +187,9 @@ class ReleaseError(LuthierError):
     """A release cannot be found, made, verified or exported."""
 
     code = "release"
+
+
+class ReportError(LuthierError):
+    """The verdict or the evidence cannot be written in the format that was asked for."""
+
+    code = "report"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
     from luthier.audit import Fixed, LearningCurve
-    from luthier.decide import Bench, CurveMethod, CurveWork, Verdict
+    from luthier.decide import Bench, CurveMethod, CurveWork, Power, Verdict
     from luthier.release import GateReport, Release
     from luthier.store import Store
     from luthier.upkeep import WatchReport
@@ -147,6 +147,16 @@ class Project:
         with self.store.lock():
             data = self._data()
             return take_decision(self._bench(data), data, everything=everything, train=train).verdict
+
+    def power(self) -> Power:
+        """What the test cases can show under the task's rules, before a model is asked (see `luthier.decide.Power`).
+
+        Raises:
+            EvidenceError: there is nothing to say anything about.
+        """
+        from luthier.api._power import foresee
+
+        return foresee(self.task, self._data())
 
     def replay(self) -> Verdict:
         """The verdict of the last decision computed again from stored evidence, with the task's present bar.

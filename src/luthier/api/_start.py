@@ -7,7 +7,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from luthier.data import read_examples
+from luthier.data import read_examples, scan_examples
 from luthier.errors import PathError
 from luthier.store import write_text_atomic
 
@@ -32,13 +32,17 @@ def init_example(folder: Path) -> list[Path]:
 def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
     """Write a `luthier.yaml` for a data file, with the scorer that its outputs suggest; gives the files written.
 
-    Data that lie outside the folder are copied into it: a task's files are moved and locked as one.
+    Rows of test files of other tools that cannot be used do not stand in the way: `check` names them, `check --fix`
+    leaves them out. Data that lie outside the folder are copied into it: a task's files are moved and locked as one.
 
     Raises:
         DataError: the examples cannot be read.
         PathError: there is a `luthier.yaml`, or a file of that name, already.
     """
-    rows = read_examples(examples)
+    reading = scan_examples(examples, keep_rest=True)
+    kinds = {str(rest["assert"]) for rest in reading.rest if "assert" in rest}
+    if not kinds or not reading.examples:
+        read_examples(examples)  # says which rows cannot be used
     inside = examples.resolve().is_relative_to(folder.resolve())
     target = examples.resolve() if inside else folder.resolve() / examples.name
     _refuse_existing([folder / "luthier.yaml", *([] if inside else [target])])
@@ -50,7 +54,9 @@ def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
         written.append(folder / examples.name)
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).strip("-._") or "task"
     named = target.relative_to(folder.resolve())
-    text = _TEMPLATE.format(name=name, examples=named, score=_suggest_score([row.output for row in rows]), base=base)
+    outputs = [row.output for row in reading.examples]
+    score = "{kind: contains}" if kinds == {"contains"} else _suggest_score(outputs)
+    text = _TEMPLATE.format(name=name, examples=named, score=score, base=base)
     write_text_atomic(folder / "luthier.yaml", text)
     return written
 

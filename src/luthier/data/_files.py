@@ -11,6 +11,7 @@ from luthier.data._arrow import read_parquet
 from luthier.data._json import BadValue, parse_json, read_json_document
 from luthier.data._rows import Rows
 from luthier.data._tables import read_table
+from luthier.data._yaml_rows import MAX_YAML, read_yaml_document
 from luthier.errors import DataError, Problem
 
 MAX_LINE = 32 * 1024 * 1024  # bytes of one row
@@ -19,6 +20,7 @@ HEADS = 20  # lines that tell what a file is
 MAX_DOCUMENT = 1024**3  # bytes of a JSON document, which is held in memory whole
 _LINES_SUFFIXES = (".jsonl", ".ndjson")
 _TABLE_SUFFIXES = (".csv", ".tsv")
+_YAML_SUFFIXES = (".yaml", ".yml")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FOREIGN = {
     b"\x1f\x8b": ("is compressed (gzip)", "gunzip it first"),
@@ -29,7 +31,7 @@ _FOREIGN = {
 
 
 def read_rows(path: Path) -> Rows:
-    """Rows of one data file: JSON Lines, JSON, CSV, TSV or Parquet.
+    """Rows of one data file: JSON Lines, JSON, YAML, CSV, TSV or Parquet.
 
     Raises:
         DataError: missing, empty, of a kind that is not read, or broken as a whole.
@@ -49,6 +51,8 @@ def _read_kind(path: Path, head: bytes) -> Rows:
         return read_parquet(path)
     _refuse_foreign(path, head)
     found = Rows()
+    if path.suffix.lower() in _YAML_SUFFIXES:
+        return read_yaml_document(_whole(path, found, MAX_YAML, "YAML"), path)
     first, kind = _kind(path)
     if kind == "lines":
         for number, text in _lines(path, found):
@@ -58,12 +62,23 @@ def _read_kind(path: Path, head: bytes) -> Rows:
         raise DataError(f"{path} is not JSON: it begins with {first[:20]!r}", fix="write one JSON object a line")
     if kind == "table":
         return read_table(_lines(path, found, keep=True), path, found)
-    if path.stat().st_size > MAX_DOCUMENT:
-        why = f"a JSON document is held in memory whole, up to {_size(MAX_DOCUMENT)}"
-        raise DataError(f"{path} is too large for one JSON document", why=why, fix="write one row a line (JSON Lines)")
-    text = "".join(text for _, text in _lines(path, found, limit=MAX_DOCUMENT))
+    return read_json_document(_whole(path, found, MAX_DOCUMENT, "JSON"), path)
+
+
+def _whole(path: Path, found: Rows, most: int, what: str) -> str:
+    """The text of a document.
+
+    Raises:
+        DataError: it is too large, or no text.
+    """
+    if path.stat().st_size > most:
+        why = f"a {what} document is held in memory whole, up to {_size(most)}"
+        raise DataError(
+            f"{path} is too large for one {what} document", why=why, fix="write one row a line (JSON Lines)"
+        )
+    text = "".join(text for _, text in _lines(path, found, limit=most))
     _refuse_broken(path, found)
-    return read_json_document(text, path)
+    return text
 
 
 def _empty(path: Path) -> DataError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.data._dates import DateError, parse_date
+from luthier.data._errors import RowError
 from luthier.data._examples import Example, Message, Role, content_hash
 from luthier.data._origin import origin_of, plain
 from luthier.data._rows import INPUTS, OUTPUTS, SYSTEMS, Row
@@ -26,14 +27,6 @@ _ROLES: Mapping[str, Role] = {
     "model": "assistant",
 }
 _TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id")
-
-
-class RowError(ValueError):
-    """Why a row cannot be used; `code` is the stable kind of the reason."""
-
-    def __init__(self, code: str, what: str) -> None:
-        self.code = code
-        super().__init__(what)
 
 
 @dataclass(frozen=True)

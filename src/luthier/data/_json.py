@@ -13,6 +13,7 @@ from typing import Any
 from luthier.data._rows import ROW_KEYS, Rows
 from luthier.errors import DataError, Problem
 
+SHARED = ("prompts", "defaultTest")  # what the test cases of a promptfoo file have in common
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -107,6 +108,10 @@ class _Document:
 
     def add_object(self, start: int) -> None:
         members = {key: (place, value) for key, place, value in self.members(start)}
+        if "tests" in members and _is_row_list(members["tests"][1]):
+            shared = {key: members[key][1] for key in SHARED if key in members}
+            self.add_items(members["tests"][0], shared)
+            return
         columns = [key for key, (_, value) in members.items() if key in ROW_KEYS and _is_column(value)]
         lists = [key for key, (_, value) in members.items() if _is_row_list(value) and key not in ROW_KEYS]
         if len(columns) > 1:
@@ -125,12 +130,12 @@ class _Document:
                 fix="write each list to a file of its own",
             )
 
-    def add_items(self, start: int) -> None:
+    def add_items(self, start: int, around: dict[str, Any] | None = None) -> None:
         for place, value in self.items(start):
             if isinstance(value, dict) and isinstance(value.get("paragraphs"), list):
                 self.add_squad(place)
             else:
-                self.add(place)
+                self.add(place, around)
 
     def add_squad(self, start: int) -> None:
         """SQuAD's nesting: article, paragraphs with a context, questions (Rajpurkar et al. 2016)."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from luthier.data._arrow import is_saved_dataset, read_saved_dataset, shards
+from luthier.data._errors import RowError
 from luthier.data._examples import Example, Message, Source
 from luthier.data._files import read_rows
-from luthier.data._forms import Form, RowError, example_of, form_of, input_of, rest_of
+from luthier.data._foreign import understood
+from luthier.data._forms import Form, example_of, form_of, input_of, rest_of
 from luthier.data._rows import Row, Rows
 from luthier.errors import DataError, Problem
 from luthier.spec import did_you_mean
@@ -45,8 +47,9 @@ class InputReading:
 def read_examples(path: Path, *, group: str | None = None, time: str | None = None) -> list[Example]:
     """Examples from a file or folder in any common format, told apart by content.
 
-    JSON Lines, JSON, CSV, TSV, Parquet, a dataset folder of Hugging Face; rows as chat messages, prompt and completion
-    (and their usual other names), Alpaca, ShareGPT, preference pairs, or question, context and answer. `group` names
+    JSON Lines, JSON, YAML, CSV, TSV, Parquet, a dataset folder of Hugging Face; rows as chat messages, prompt and
+    completion (and their usual other names), Alpaca, ShareGPT, preference pairs, question, context and answer, or test
+    cases of promptfoo, Inspect and lm-eval. `group` names
     the key whose equal values must not be divided between train and test; without it, rows with the same `context` are
     one group. `time` names the key that holds each row's date.
 
@@ -140,7 +143,7 @@ def _rows(path: Path) -> Rows:
             rows.extend(read_rows(file))
     if not rows.rows and not rows.problems:
         raise DataError(f"{path} has no rows", fix='write one JSON object a line: {"prompt": "…", "completion": "…"}')
-    return rows
+    return understood(rows)
 
 
 def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]) -> tuple[list[T], list[Problem]]:

@@ -18,7 +18,8 @@ from luthier.decide._evidence import (
     VerdictKind,
     Warrant,
 )
-from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, rules_of
+from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, possible_rungs, rules_of
+from luthier.decide._power import Outlook, PairOutlook, Power, power_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
 from luthier.decide._tuning import SCALES, Method, TrainingForecast, forecast_training, train_along
@@ -42,6 +43,9 @@ __all__ = [
     "Evidence",
     "Lookup",
     "Method",
+    "Outlook",
+    "PairOutlook",
+    "Power",
     "Progress",
     "Rules",
     "RungCost",
@@ -66,6 +70,8 @@ __all__ = [
     "own_machine_price",
     "plain_system",
     "planned_rungs",
+    "possible_rungs",
+    "power_of",
     "prepare_tuned",
     "read_setup",
     "rules_of",

@@ -21,7 +21,7 @@ from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
 from luthier.errors import BudgetError, TooLongError
-from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
+from luthier.evaluate import LOOK_EVERY, Record, Scorer, adequacy_state, measure
 from luthier.spec import MethodName, Task
 from luthier.train import require_tracker
 
@@ -67,12 +67,16 @@ def rules_of(task: Task) -> Rules:
 
 def planned_rungs(bench: Bench) -> tuple[MethodName, ...]:
     """The rungs that are possible with this task and base, in order of cost and commitment."""
-    task = bench.task
+    return possible_rungs(bench.task, bench.scorer, trainable=isinstance(bench.base, models.LocalModel))
+
+
+def possible_rungs(task: Task, scorer: Scorer, *, trainable: bool) -> tuple[MethodName, ...]:
+    """The same before the base is loaded; `trainable` says whether its weights can be had."""
     possible: dict[MethodName, bool] = {
-        "constrained": bench.scorer.constraint() is not None,
+        "constrained": scorer.constraint() is not None,
         "retrieval": task.documents is not None,
-        "fine-tune": isinstance(bench.base, models.LocalModel),
-        "fine-tune + retrieval": isinstance(bench.base, models.LocalModel) and task.documents is not None,
+        "fine-tune": trainable,
+        "fine-tune + retrieval": trainable and task.documents is not None,
     }
     wanted = LADDER if task.decide.methods is None else task.decide.methods
     return tuple(method for method in LADDER if method in wanted and possible.get(method, True))

@@ -10,6 +10,7 @@ from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure,
 from luthier.evaluate._scorers import Scorer, make_scorer
 from luthier.evaluate._scorers_text import last_number, squad_tokens
 from luthier.evaluate._statistics import (
+    MIN_GROUPS,
     clopper_pearson,
     grouped,
     is_clustered,
@@ -27,7 +28,15 @@ from luthier.evaluate._statistics_adequacy import (
     display_interval,
     settle,
 )
-from luthier.evaluate._statistics_assurance import more_cases, more_pairs
+from luthier.evaluate._statistics_assurance import MIN_CASES, more_cases, more_pairs
+from luthier.evaluate._statistics_chances import (
+    Chances,
+    cases_to_settle,
+    least_difference,
+    pair_chances,
+    pairs_to_see,
+    settled_chances,
+)
 from luthier.evaluate._statistics_paired import (
     Paired,
     better_by,
@@ -36,21 +45,34 @@ from luthier.evaluate._statistics_paired import (
     mid_p_mcnemar,
     paired_t,
 )
-from luthier.evaluate._statistics_power import adequacy_cases, adequate_score, detectable_difference
+from luthier.evaluate._statistics_power import (
+    DISCORDANT,
+    POWER,
+    adequacy_cases,
+    adequate_score,
+    detectable_difference,
+)
 from luthier.evaluate._statistics_sequential import (
     betting_e_process,
     confidence_sequence,
     e_process_adequacy,
 )
+from luthier.evaluate._statistics_tries import ICC, Tries, enlarged, least_difference_tried, sources_to_show
 
 __all__ = [
+    "DISCORDANT",
+    "ICC",
     "LOOK_EVERY",
+    "MIN_CASES",
+    "MIN_GROUPS",
+    "POWER",
     "Adequacy",
     "AdequacyState",
     "AnswerStore",
     "Answerer",
     "Battery",
     "Capability",
+    "Chances",
     "FamilyResult",
     "Flips",
     "Paired",
@@ -58,6 +80,7 @@ __all__ = [
     "Scored",
     "Scorer",
     "Settled",
+    "Tries",
     "adequacy_cases",
     "adequacy_state",
     "adequate_score",
@@ -68,16 +91,20 @@ __all__ = [
     "bonett_price",
     "bounds",
     "build_battery",
+    "cases_to_settle",
     "clopper_pearson",
     "compare",
     "confidence_sequence",
     "detectable_difference",
     "display_interval",
     "e_process_adequacy",
+    "enlarged",
     "general_texts",
     "grouped",
     "is_clustered",
     "last_number",
+    "least_difference",
+    "least_difference_tried",
     "make_scorer",
     "mean_bounds",
     "mean_p",
@@ -87,9 +114,13 @@ __all__ = [
     "mid_p_mcnemar",
     "more_cases",
     "more_pairs",
+    "pair_chances",
     "paired_t",
+    "pairs_to_see",
     "replay_prompts",
     "settle",
+    "settled_chances",
+    "sources_to_show",
     "spent_on",
     "squad_tokens",
     "wilson",
