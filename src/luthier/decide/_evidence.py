@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from luthier.decide.failures import Failures
 from luthier.errors import StoreError
 from luthier.spec import MethodName
 
-EVIDENCE_FORMAT = 1
+EVIDENCE_FORMAT = 2  # 2: evidence holds `failures`
 
 VerdictKind = Literal[
     "prompt",
@@ -84,7 +85,8 @@ class Evidence:
     `cases` and `groups` (independent sources; same length) are in the common random order. `rungs` are in cost order
     and hold every planned rung, run or not. `binary` says that scores are 0 or 1. `openings` counts how often the test
     cases were opened with a different ladder, this time included. `findings` are codes of blocking data findings.
-    `knowledge` is what is known about missing knowledge (see `diagnose`), or None.
+    `knowledge` is what is known about missing knowledge (see `diagnose`), or None; `failures` is why the best rung
+    fails the cases that it fails, None where that was not looked at.
     """
 
     cases: tuple[str, ...]
@@ -95,6 +97,7 @@ class Evidence:
     openings: int = 1
     findings: tuple[str, ...] = ()
     knowledge: Mapping[str, Any] | None = None
+    failures: Failures | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
@@ -102,24 +105,27 @@ class Evidence:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Evidence:
-        """The inverse of `as_dict`.
+        """The inverse of `as_dict`; evidence of format 1 has no `failures`.
 
         Raises:
             StoreError: saved by a newer version.
         """
         _refuse_newer(value, "evidence")
+        failures = value.get("failures")
         rungs = tuple(
             RungEvidence(
                 **{**r, "scores": tuple(r["scores"]), "cost": None if r["cost"] is None else Cost(**r["cost"])}
             )
             for r in value["rungs"]
         )
-        rest = {k: v for k, v in value.items() if k not in ("format", "rungs", "cases", "groups", "findings")}
+        apart = ("format", "rungs", "cases", "groups", "findings", "failures")
+        rest = {k: v for k, v in value.items() if k not in apart}
         return Evidence(
             cases=tuple(value["cases"]),
             groups=tuple(value["groups"]),
             findings=tuple(value["findings"]),
             rungs=rungs,
+            failures=None if failures is None else Failures.from_dict(failures),
             **rest,
         )
 

@@ -16,6 +16,7 @@ from luthier.decide._evidence import Evidence, Rules, RungEvidence, State
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
 from luthier.decide._tuning import tuned
+from luthier.decide.failures import diagnose_failures
 from luthier.errors import TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.spec import MethodName, Task
@@ -108,6 +109,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         settled = settled or _meets(records[method], bench, len(planned))
     if too_long is not None and not records:
         raise too_long
+    systems = {method: p.system for method, p in prepared.items()}
     evidence = Evidence(
         cases=tuple(case.id for case in bench.test),
         groups=tuple(bench.groups[case.id] for case in bench.test),
@@ -116,9 +118,10 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         scorer=bench.scorer.name,
         openings=openings,
         findings=findings,
-        knowledge=diagnose(bench, {m: p.system for m, p in prepared.items()}, records),
+        knowledge=diagnose(bench, systems, records),
+        failures=diagnose_failures(bench, systems, records, ask=not settled and not findings),
     )
-    return Climbed(evidence, {method: p.system for method, p in prepared.items()}, records)
+    return Climbed(evidence, systems, records)
 
 
 def _why_not(method: MethodName, settled: bool, how: Climb) -> str:
