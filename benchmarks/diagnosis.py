@@ -11,8 +11,8 @@ Three worlds are made of real data, each with several causes planted side by sid
 - banking77: 77 labels. Labels in a sentence, in another case, with a slip (format); references that are another label
   (wrong reference); the label of the nearest row with another label, always (beyond this base); right only where the
   prompt shows an example with the same words (demonstrations help).
-- snips: JSON. Fences, words around, single quotes, a comma too many, other keys, cut off (format); another row's record as
-  reference (wrong reference); another intent, always (beyond this base).
+- snips: JSON. Fences, words around, single quotes, a comma too many, other keys, cut off (format); another row's record
+  as reference (wrong reference); another intent, always (beyond this base).
 
 The answerer is a script that reads its prompt. Every planted case that fails is judged, not a sample of them. `--real`
 asks SmolLM2-135M about xquad instead, before and after documents and parts of the index are taken away: the cases that

@@ -12,7 +12,7 @@ from functools import cached_property
 from luthier.audit.knowledge._given import Given
 from luthier.audit.knowledge._label import is_candidate
 from luthier.audit.knowledge._novelty import Novelties
-from luthier.audit.knowledge._words import Piece, pieces
+from luthier.audit.knowledge._words import MONTHS, Piece, pieces, value_of
 from luthier.data import Example, normalise, words
 from luthier.retrieve import Index
 from luthier.spec import Task
@@ -30,6 +30,11 @@ LOOKED_AT = 20  # passages that hold an answer
 COUNTED = 2000  # passages that say how rare a word is
 NEAR = 1000  # passages that are looked at by meaning
 
+_AMOUNT = re.compile(
+    r"\b(?:how (?:many|much|long|old|far|tall|large|big)|when|"
+    r"(?:what|which) (?:year|date|day|month|century|percentage))\b",
+    re.IGNORECASE,
+)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -68,7 +73,12 @@ class Passages:
         Less is asked of it where that other answer stands in the documents, but about other things.
         """
         question = Given.of(asked)
-        if all(question.gives(piece) for piece in pieces(answer)):
+        some = pieces(answer)
+        if all(question.gives(piece) for piece in some):
+            return False
+        if _AMOUNT.search(asked) and not any(
+            piece.kind == "number" or value_of(piece.key) is not None or piece.key in MONTHS for piece in some
+        ):
             return False
         return bool(self.supporting(asked, answer, SURE[bool(self._holding(instead_of))]))
 
