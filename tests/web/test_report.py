@@ -9,7 +9,7 @@ import pytest
 
 from luthier.api import ReportState
 from luthier.api._decisions import Decision
-from luthier.decide import Cost, Evidence, Rules, RungEvidence, decide
+from luthier.decide import Cluster, Cost, Evidence, Failures, FailureSample, Rules, RungEvidence, decide
 from luthier.evaluate import Record
 from luthier.spec import load_task
 from luthier.web import render_report
@@ -144,3 +144,16 @@ def test_costs_are_told_and_drawn_with_what_was_assumed(state):
             state, decision=dataclasses.replace(decision, verdict=dataclasses.replace(verdict, costs=None))
         )
     )
+
+
+def test_why_cases_fail_stands_beside_samples(state):
+    some = FailureSample("case1", f"input {HOSTILE}", "wanted this", "got that", "because of this")
+    cluster = Cluster("format", "words around the answer", "wanted 'w'", 9, 0.9, 0.6, 0.98, (some, some))
+    failures = Failures("few-shot", 1.0, 100, 12, 10, (cluster,), 7, 3.0, 0.5)
+    evidence = dataclasses.replace(state.decision.evidence, failures=failures)
+    decision = dataclasses.replace(state.decision, evidence=evidence)
+    page = render_report(dataclasses.replace(state, decision=decision))
+    assert HOSTILE not in page and "Why cases fail" not in render_report(state)
+    for wanted in ("Why cases fail", "12 of 100 cases", "10 of them, drawn at random", "7 more answers", "60 – 98 %"):
+        assert wanted in page, wanted
+    assert page.count("<code>got that</code>") == 2 and page.count("words around the answer") == 1

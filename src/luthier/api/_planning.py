@@ -17,6 +17,7 @@ from luthier.decide import (
     answers_to_choose,
     draw_demonstrations,
     forecast_training,
+    most_probes,
     own_machine_price,
     plain_system,
     planned_rungs,
@@ -146,7 +147,8 @@ def _rung_steps(bench: Bench) -> list[PlanStep]:
     shown = replace(plain, setup=replace(plain.setup, demonstrations=draw_demonstrations(bench, 4, 0)))
     lengths = {name: _prompt_tokens(system, bench) for name, system in (("plain", plain), ("shown", shown))}
     speed = _calibrate(bench, plain, shown, lengths)
-    return [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
+    steps = [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
+    return [*steps, _step("diagnose failures", most_probes(len(bench.test)), bench, speed, 1.5 * lengths["shown"])]
 
 
 def _methods(bench: Bench) -> list[Method]:
@@ -192,9 +194,13 @@ def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, floa
         choosing = answers_to_choose(variant_count(method, bench), cases)
     answers = choosing + len(bench.test)
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
+    return _step(f"measure {method}", answers, bench, speed, tokens)
+
+
+def _step(name: str, answers: int, bench: Bench, speed: _Speed, tokens: float) -> PlanStep:
     price = price_of(bench.base.name, bench.task.prices)
     usd = None if price is None else answers * (tokens * price.input + speed.completion * price.output) / 1e6
-    return PlanStep(f"measure {method}", f"{answers} answers", answers * speed.seconds(tokens), usd)
+    return PlanStep(name, f"{answers} answers", answers * speed.seconds(tokens), usd)
 
 
 def _prompt_tokens(system: System, bench: Bench) -> float:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from luthier.audit._catalogue import EFFECTS
 from luthier.audit._finding import Dataset, Finding, Sample, Severity, finding, sample
 from luthier.audit._fix import Fixed, write_fixed
+from luthier.audit._neighbours import telling
 from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
-from luthier.audit.knowledge import StatedFacts, stated_facts
+from luthier.audit.knowledge import AnswerFacts, Passages, StatedFacts, stated_facts
+from luthier.audit.labels import Suspected, columns, one_slip, suspected_labels
 
 if TYPE_CHECKING:
     from luthier.audit._curve import LearningCurve, fit_curve
@@ -19,26 +21,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EFFECTS",
+    "AnswerFacts",
     "Dataset",
     "Finding",
     "Fixed",
     "Instruments",
     "LearningCurve",
+    "Passages",
     "Point",
     "Sample",
     "Severity",
     "ShownRow",
     "StatedFacts",
     "Subset",
+    "Suspected",
     "audit",
     "audit_deeply",
     "check_taught",
+    "columns",
     "finding",
     "fit_curve",
     "nested_subsets",
+    "one_slip",
     "sample",
     "show_rows",
     "stated_facts",
+    "suspected_labels",
+    "telling",
     "worst_first",
     "write_fixed",
 ]

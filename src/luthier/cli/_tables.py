@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from luthier.release import GateReport, Release
     from luthier.upkeep import WatchReport
 
+SHOWN_CLUSTERS, SHOWN_CHARACTERS = 5, 60
 _STATE_STYLE = {"meets": "bold green", "falls short": "red", "open": "yellow", "not run": "dim"}
 
 
@@ -40,6 +41,7 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
     out.print(table)
     out.print(f"[bold]verdict: {escape(verdict.kind)}[/bold]  {escape(verdict.sentence)}")
     _bullets(out, "because", verdict.reasons)
+    _print_failures(out, evidence)
     _bullets(out, "next", verdict.advice)
     _bullets(out, "would change it", verdict.flips)
     granted = "granted" if verdict.warrant.granted else "refused"
@@ -65,6 +67,29 @@ def _rung_row(judged: RungVerdict, measured: RungEvidence, costs: CostReport | N
     if judged.note:
         state += f"\n[dim]{escape(judged.note)}[/dim]"
     return name, escape(score), f"{judged.answered}/{judged.planned}", state, *money
+
+
+def _print_failures(out: Console, evidence: Evidence) -> None:
+    """The largest clusters of failures, each with one case."""
+    failures = evidence.failures
+    if failures is None or not failures.clusters:
+        return
+    table = Table(title=f"why cases fail on {escape(failures.rung)}", title_justify="left")
+    for name in ("share [95 %]", "cause", "wanted → got, of one case"):
+        table.add_column(name)
+    ranked = sorted(failures.clusters, key=lambda cluster: -cluster.count)
+    for cluster in ranked[:SHOWN_CLUSTERS]:
+        share = f"{100 * cluster.share:.0f} % [{100 * cluster.low:.0f}, {100 * cluster.high:.0f}]"
+        cause = escape(cluster.cause + (f": {cluster.detail}" if cluster.detail else ""))
+        one = cluster.samples[0]
+        case = escape(f"{_short(one.wanted)} → {_short(one.got)}")
+        table.add_row(escape(share), f"{cause}\n[dim]{escape(cluster.name)}[/dim]", case)
+    out.print(table)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _usd(value: float | None) -> str:

@@ -25,6 +25,7 @@ from luthier.decide._system import Lookup, Setup, System, read_setup
 from luthier.decide._tuning import SCALES, Method, TrainingForecast, forecast_training, train_along
 from luthier.decide._tuning import tuned as prepare_tuned
 from luthier.decide._verdict import decide
+from luthier.decide.failures import Cluster, Failures, FailureSample, cause_lines, most_probes, share_words
 
 __all__ = [
     "LADDER",
@@ -32,6 +33,7 @@ __all__ = [
     "Bench",
     "Climb",
     "Climbed",
+    "Cluster",
     "Comparison",
     "Cost",
     "CostReport",
@@ -41,6 +43,8 @@ __all__ = [
     "Draws",
     "Effect",
     "Evidence",
+    "FailureSample",
+    "Failures",
     "Lookup",
     "Method",
     "Outlook",
@@ -61,12 +65,14 @@ __all__ = [
     "VerdictKind",
     "Warrant",
     "answers_to_choose",
+    "cause_lines",
     "climb",
     "decide",
     "draw_demonstrations",
     "forecast_curve",
     "forecast_training",
     "measure_curve",
+    "most_probes",
     "own_machine_price",
     "plain_system",
     "planned_rungs",
@@ -75,6 +81,7 @@ __all__ = [
     "prepare_tuned",
     "read_setup",
     "rules_of",
+    "share_words",
     "silent",
     "train_along",
     "variant_count",

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from luthier.decide._costs import CostReport
 from luthier.decide._inputs import Inputs, assumed_inputs
+from luthier.decide.failures import Failures
 from luthier.errors import StoreError
 from luthier.models import Price
 from luthier.spec import LatencySettings, MethodName
 
-EVIDENCE_FORMAT = 2  # 1: without prices, seconds and timing by rung; still read
+EVIDENCE_FORMAT = 2  # 1: without prices, seconds and timing by rung, and without `failures`; still read
 
 VerdictKind = Literal[
     "prompt",
@@ -118,8 +119,9 @@ class Evidence:
     `cases` and `groups` (independent sources; same length) are in the common random order. `rungs` are in cost order
     and hold every planned rung, run or not. `binary` says that scores are 0 or 1. `openings` counts how often the test
     cases were opened with a different ladder, this time included. `findings` are codes of blocking data findings.
-    `knowledge` is what is known about missing knowledge (see `diagnose`), or None. `served` counts the test answers by
-    the model that an endpoint says it answered with; empty where the base is local.
+    `knowledge` is what is known about missing knowledge (see `diagnose`), or None; `failures` is why the best rung
+    fails the cases that it fails, None where that was not looked at. `served` counts the test answers by the model that
+    an endpoint says it answered with; empty where the base is local.
     """
 
     cases: tuple[str, ...]
@@ -131,6 +133,7 @@ class Evidence:
     findings: tuple[str, ...] = ()
     knowledge: Mapping[str, Any] | None = None
     served: Mapping[str, int] = field(default_factory=dict)
+    failures: Failures | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
@@ -138,12 +141,13 @@ class Evidence:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Evidence:
-        """The inverse of `as_dict`.
+        """The inverse of `as_dict`; evidence of format 1 has no `failures`.
 
         Raises:
             StoreError: saved by a newer version.
         """
         _refuse_newer(value, "evidence")
+        failures = value.get("failures")
         rungs = tuple(
             RungEvidence(
                 **{
@@ -155,12 +159,14 @@ class Evidence:
             )
             for r in value["rungs"]
         )
-        rest = {k: v for k, v in value.items() if k not in ("format", "rungs", "cases", "groups", "findings")}
+        apart = ("format", "rungs", "cases", "groups", "findings", "failures")
+        rest = {k: v for k, v in value.items() if k not in apart}
         return Evidence(
             cases=tuple(value["cases"]),
             groups=tuple(value["groups"]),
             findings=tuple(value["findings"]),
             rungs=rungs,
+            failures=None if failures is None else Failures.from_dict(failures),
             **rest,
         )
 

@@ -10,6 +10,9 @@ from luthier.decide._evidence import RungEvidence, RungVerdict, State, VerdictKi
 from luthier.decide._sentences import figures, listed, more, number
 from luthier.decide._standing import Standing
 from luthier.decide._warrant import missing_knowledge
+from luthier.decide.failures import cause_lines, remedy_lines, share_words
+
+SAID = 4  # causes of failure that reasons and advice name
 
 
 def sentence(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> str:
@@ -98,7 +101,7 @@ def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warra
             lines.append(_paired(field, field.best, other))
     if rung is not None:
         lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
-    return (*lines, *_knowledge(field))
+    return (*lines, *_knowledge(field), *_failures(field))
 
 
 def _reason(field: Standing, verdict: RungVerdict) -> str:
@@ -148,6 +151,15 @@ def _knowledge(field: Standing) -> list[str]:
     return lines
 
 
+def _failures(field: Standing) -> list[str]:
+    """Why cases fail, in one line with the most frequent causes."""
+    failures = field.evidence.failures
+    if failures is None or not failures.examined:
+        return []
+    causes = cause_lines(failures)[:SAID]
+    return [f"why cases fail: {share_words(failures)}: {'; '.join(causes)}"]
+
+
 def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> tuple[str, ...]:
     """What to do next, with what to type."""
     if kind == "fix the data":
@@ -156,7 +168,13 @@ def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warran
         lines = ["check it and put it in service: luthier validate, then luthier release promote"]
         beside = [field.verdict(o) for o in field.cheaper(rung) if _still_open(field, o)]
         return (*lines, *(f"to find out whether {v.rung} is enough: {_collect(v)}" for v in beside))
-    return tuple(_next_steps(field, kind, warrant))
+    return (*_next_steps(field, kind, warrant), *_remedies(field))
+
+
+def _remedies(field: Standing) -> list[str]:
+    """What would make fewer cases fail; said where no rung is good enough as it is."""
+    failures = field.evidence.failures
+    return [] if failures is None or not failures.examined else list(remedy_lines(failures)[:SAID])
 
 
 def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:

@@ -20,6 +20,7 @@ from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, promp
 from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
+from luthier.decide.failures import diagnose_failures
 from luthier.errors import BudgetError, TooLongError
 from luthier.evaluate import LOOK_EVERY, Record, Scorer, adequacy_state, measure
 from luthier.spec import MethodName, Task
@@ -126,6 +127,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         settled = settled or (fast and _meets(records[method], bench, len(planned)))
     if stopped is not None and not records:
         raise stopped
+    systems = {method: p.system for method, p in prepared.items()}
     evidence = Evidence(
         cases=tuple(case.id for case in bench.test),
         groups=tuple(bench.groups[case.id] for case in bench.test),
@@ -134,10 +136,11 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         scorer=bench.scorer.name,
         openings=openings,
         findings=findings,
-        knowledge=diagnose(bench, {m: p.system for m, p in prepared.items()}, records),
+        knowledge=diagnose(bench, systems, records),
+        failures=diagnose_failures(bench, systems, records, ask=not settled and not findings and stopped is None),
         served=dict(Counter(r.served for rung in records.values() for r in rung if r.served)),
     )
-    return Climbed(evidence, {method: p.system for method, p in prepared.items()}, records)
+    return Climbed(evidence, systems, records)
 
 
 def _why_not(method: MethodName, settled: bool, how: Climb) -> str:

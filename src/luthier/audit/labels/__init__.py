@@ -4,6 +4,7 @@
 """
 
 from luthier.audit.labels._doubted import check_labels, columns
+from luthier.audit.labels._suspected import Suspected, suspected_labels
 from luthier.audit.labels._variants import check_variants, one_slip
 
-__all__ = ["check_labels", "check_variants", "columns", "one_slip"]
+__all__ = ["Suspected", "check_labels", "check_variants", "columns", "one_slip", "suspected_labels"]
