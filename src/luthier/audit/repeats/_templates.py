@@ -52,11 +52,15 @@ def _templates(texts: Sequence[str]) -> dict[str, list[int]]:
     Numbers, quotations, placeholders and runs of words that stand in one text only are holes from the start, so that
     names of several words do not make other templates.
     """
-    tokens = [_MASKED.sub(_HOLE, normalise(text)).split()[:LONGEST] for text in texts]
+    one: dict[str, str] = {}  # each word is held once: a million rows have tens of millions of words
+    tokens = [
+        tuple(one.setdefault(token, token) for token in _MASKED.sub(_HOLE, normalise(text)).split()[:LONGEST])
+        for text in texts
+    ]
     times = Counter(token for some in tokens for token in set(some))
-    shapes = [_shape(some, times) for some in tokens]
     buckets: dict[tuple[int, str], list[tuple[list[str], list[int]]]] = defaultdict(list)
-    for number, shape in enumerate(shapes):
+    for number, some in enumerate(tokens):
+        shape = _shape(some, times)
         bucket = buckets[len(shape), shape[0] if shape else ""]
         for template, members in bucket:
             if _alike(shape, template) >= ALIKE:
