@@ -157,3 +157,20 @@ def test_why_cases_fail_stands_beside_samples(state):
     for wanted in ("Why cases fail", "12 of 100 cases", "10 of them, drawn at random", "7 more answers", "60 – 98 %"):
         assert wanted in page, wanted
     assert page.count("<code>got that</code>") == 2 and page.count("words around the answer") == 1
+
+
+def test_what_is_signed_comes_first_and_prints_without_the_appendix(state):
+    long = dataclasses.replace(state.decision, cases=({**state.decision.cases[0], "input": "word " * 9000},) * 100)
+    page = render_report(dataclasses.replace(state, decision=long))
+    signed, appendix = page.split('<section class="appendix" id="appendix">')
+    for wanted in ("Verdict: few-shot", "The ladder", "What was not tested", "Where the rungs differ", "decided by"):
+        assert wanted in signed, wanted
+    for wanted in ("<h2>Why</h2>", "What it costs", "Rung against rung", "Side by side"):
+        assert wanted in appendix and wanted not in signed, wanted
+    assert (
+        len(re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", signed, flags=re.DOTALL)) < 8_000
+    )  # however long the cases
+    assert appendix.count("</section>") == 1 and ".appendix, details:not([open]) { display: none; }" in signed
+    for over in (None, long):
+        page = render_report(dataclasses.replace(state, decision=over))
+        assert page.count("<section") == page.count("</section>") == 1
