@@ -18,7 +18,7 @@ from luthier.decide._system import Lookup, System
 from luthier.decide.failures import _run as run
 from luthier.decide.failures import cause_lines, remedy_lines
 from luthier.decide.failures._form import mended
-from luthier.errors import StoreError, TooLongError
+from luthier.errors import BudgetError, StoreError, TooLongError
 from luthier.evaluate import Record, measure
 from luthier.evaluate._scorers_json import JsonScorer
 from luthier.evaluate._scorers_text import AnswerScorer, ExactScorer, LabelScorer
@@ -372,3 +372,31 @@ def test_sentences_name_shares_with_intervals(tmp_path: Path) -> None:
     assert Failures.from_dict(json.loads(json.dumps(asdict(found)))) == found
     [line] = cause_lines(found)
     assert line.startswith("100 % [84, 100] are beyond this base")
+
+
+def test_a_fact_that_demonstrations_also_bring_out_is_still_one_that_was_not_retrieved(tmp_path: Path) -> None:
+    def says_by_heart_too(request: Request) -> str:
+        shown = len(request.messages) > 2
+        return FACTS[request.messages[-1].content] if shown else reader(request)
+
+    bench = store_room(tmp_path, says_by_heart_too)
+    found = diagnosed(bench, systems_of(bench, tmp_path, without="redbolt"))
+    assert found.failed == 1 and only(found)[0] == "not retrieved"
+
+
+def test_what_the_budget_did_not_allow_to_ask_stays_open(tmp_path: Path) -> None:
+    answered: list[str] = []
+
+    def until_it_is_spent(request: Request) -> str:
+        if "spent" in answered:
+            raise BudgetError("the budget is used up", fix="raise it")
+        return "no"
+
+    rows = [(f"word {i}", f"answer {i % 5}") for i in range(60)]
+    bench = bench_of(tmp_path, rows[:40], [(f"other {i}", "yes") for i in range(20)], until_it_is_spent)
+    plain = plain_system(bench, "prompt", "Answer.")
+    records = {"prompt": measure(plain, bench.test, bench.scorer, bench.store)}
+    answered.append("spent")
+    found = run.diagnose_failures(bench, {"prompt": plain}, records, ask=True)
+    assert found is not None and found.probes == 0
+    assert only(found) == ("open", "the base was not asked")

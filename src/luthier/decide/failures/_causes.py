@@ -98,15 +98,20 @@ class Judge:
         passages = {key: look.passage for key, look in looked.items() if look.passage is not None}
         given = probes.given([case for case in cases if case.id in passages], passages)
         closed = probes.instructed([case for case in cases if case.id not in self._records.get("prompt", {})])
+        if probes.stopped:  # what was not asked does not tell what is beyond the base
+            return {case.id: self._unasked(case, looked.get(case.id)) for case in cases}
         found = {}
         for case in cases:
             record = self._records[self._best][case.id]
-            if case.id in shown and self._gets(shown[case.id], case):
+            if case.id in given and self._gets(given[case.id], case):
+                # That the base can say a fact by heart with the right examples before it does not make it reliable.
+                found[case.id] = self._of_fact(case, looked[case.id], record)
+            elif case.id in shown and self._gets(shown[case.id], case):
                 why = "with the examples most like it before it, the base gets it"
                 found[case.id] = Judged(case, record, "demonstrations help", "nearest demonstrations", why)
             elif case.id in closed and self._gets(closed[case.id], case):
                 found[case.id] = Judged(case, record, "another rung helps", "prompt", "instructions alone are enough")
-            elif case.id in given and not self._gets(given[case.id], case):
+            elif case.id in given:
                 why = f"with the fact in its prompt the base says {given[case.id].answer.strip()!r}"
                 found[case.id] = Judged(case, record, "beyond this base", "also with the fact given", why)
             elif case.id in looked:

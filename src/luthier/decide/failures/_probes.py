@@ -42,7 +42,9 @@ class GivenFact:
 
 @dataclass
 class Probes:
-    """Asks the base; every answer is kept in the store like any other. `records` holds all that were asked.
+    """Asks the base; every answer is kept in the store like any other.
+
+    `records` holds all that were asked; `stopped` says that the budget did not allow the rest.
 
     Args:
         bench: the base, the scorer, the store.
@@ -52,6 +54,7 @@ class Probes:
     bench: Bench
     systems: Mapping[str, System]
     records: list[Record] = field(default_factory=list)
+    stopped: bool = False
 
     def instructed(self, cases: Sequence[Example]) -> dict[str, Record]:
         """With instructions only, closed-book: by case id."""
@@ -85,6 +88,7 @@ class Probes:
                 return []
             return [record for case in cases for record in self._measured(system, [case])]
         except BudgetError:
+            self.stopped = True
             return []
 
     def _plain(self) -> System:
