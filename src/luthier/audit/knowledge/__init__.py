@@ -7,6 +7,7 @@ what the answers share; `_novelty` puts these together and asks no model. `_prob
 
 from luthier.audit.knowledge._check import check_knowledge
 from luthier.audit.knowledge._deep import check_with_base
+from luthier.audit.knowledge._probe import local
 from luthier.audit.knowledge._stated import StatedFacts, stated_facts
 
-__all__ = ["StatedFacts", "check_knowledge", "check_with_base", "stated_facts"]
+__all__ = ["StatedFacts", "check_knowledge", "check_with_base", "local", "stated_facts"]
