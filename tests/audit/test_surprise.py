@@ -225,31 +225,33 @@ def test_what_was_asked_is_not_asked_again(model: LocalModel, store: Store) -> N
     assert reader.calls == 21 + ROWS - 16
 
 
-def simulated(rate: float, better: float, seed: int, size: int = 200) -> tuple[Doubts, Any]:
-    """Scores with effects of prompt and answer; right answers are better by so many standard deviations."""
+def simulated(rate: float, better: float, seed: int, more: float = 0, size: int = 200) -> tuple[Doubts, Any]:
+    """Scores with effects of prompt and answer; right ones are better by so many standard deviations, some by more."""
     rng = np.random.default_rng(seed)
     prompt, answer = rng.normal(0, 1, size), rng.normal(0, 2, size)
     wrong = rng.random(size) < rate
-    own = prompt + answer + rng.normal(np.where(wrong, 0, better), 1)
+    right = better + more * (rng.random(size) < 0.4)
+    own = prompt + answer + rng.normal(np.where(wrong, 0, right), 1)
     others = [[(i + step) % size for step in (-4, -3, -2, -1, 1, 2, 3, 4, 5)] for i in range(size)]
     tried = [[prompt[i] + answer[j] + rng.normal() for j in row] for i, row in enumerate(others)]
     return doubts(own.tolist(), tried, others), wrong
 
 
-def test_the_share_lies_in_its_interval_and_lists_are_as_right_as_promised() -> None:
+@pytest.mark.parametrize("more", [0, 5])
+def test_the_share_lies_in_its_interval_and_lists_are_as_right_as_promised(more: float) -> None:
     covered, listed, right = 0, 0, 0
-    for seed in range(20):
-        found, wrong = simulated(0.08, 4, seed)
+    for seed in range(12):
+        found, wrong = simulated(0.08, 4, seed, more)
         covered += found.low <= wrong.mean() <= found.high
         listed += len(found.listed)
         right += int(wrong[list(found.listed)].sum())
-    assert covered >= 17  # of 20 at 95 %: fewer than this one time in sixty
+    assert covered >= 10  # of 12 at 95 %: fewer than this one time in fifty
     assert right / listed >= 0.75  # promised: 0.8
-    assert right >= 0.6 * 20 * 0.08 * 200
+    assert right >= 0.6 * 12 * 0.08 * 200
 
 
 def test_no_list_without_wrong_answers_or_without_skill() -> None:
-    assert sum(bool(simulated(0, 3, seed)[0].listed) for seed in range(10)) <= 1
+    assert sum(bool(simulated(0, 3, seed)[0].listed) for seed in range(6)) == 0
     assert all(simulated(1, 3, seed)[0].skill < 0.6 for seed in range(3))
     assert simulated(0, 4, 0)[0].skill > 0.95
 

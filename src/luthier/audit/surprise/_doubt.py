@@ -15,7 +15,9 @@ Numbers = NDArray[np.integer[Any]]
 ROUNDS = 30  # of the additive fit; it settles in fewer than ten
 FEW = 0.5  # added to the count of an answer's trials: a few of them say little of how likely it is anyway
 LEAST_SPREAD = 0.05  # nats a token: less tells nothing of two answers
-NARROW = 0.3  # of the spread of wrong answers, below which that of right ones is not believed
+BETTER = 1.0  # standard deviations of wrong answers that a group of right ones is better by, at least
+NARROW = 0.5  # of them, the least spread of a group of right ones
+STEPS = 500  # of expectation maximisation
 HALF_95 = 1.9207  # half of the 95 % point of chi-squared with one degree of freedom
 RIGHT = 0.2  # share of the listed rows that may be right, as expected
 PROBABLE = 0.5  # posterior probability of each listed row, at least
@@ -48,9 +50,10 @@ def doubts(own: Sequence[float], tried: Sequence[Sequence[float]], others: Seque
 
     A score is taken as the effect of its prompt, that of its answer, and how well the two fit; the first two are
     fitted to the answers of other rows by least squares. How other rows' answers fit tells how a wrong one would: the
-    own answers are a mixture of that distribution, which is known, and of one of right answers, which is fitted
-    (two groups with a measured null; Efron 2008). Rows are listed that are more probably wrong than right, as long as
-    at most a fifth of the list is expected to be right (Newton et al. 2004); none where no share at all is as likely.
+    own answers are a mixture of that distribution, which is known, and of right answers, which are fitted as one or two
+    normal groups (a mixture with a measured null; Efron 2008). Rows are listed that are more probably wrong than right,
+    as long as at most a fifth of the list is expected to be right (Newton et al. 2004); none where the data are as well
+    explained without any wrong answer.
 
     Args:
         own: score of each row's answer, [n].
@@ -64,8 +67,8 @@ def doubts(own: Sequence[float], tried: Sequence[Sequence[float]], others: Seque
     middle, spread = float(wrong_fits.mean()), max(float(wrong_fits.std()), LEAST_SPREAD)
     fits, wrong_fits = (fits - middle) / spread, (wrong_fits - middle) / spread
     skill = float((np.searchsorted(np.sort(wrong_fits), fits) / len(wrong_fits)).mean())
-    best = _fitted(fits)
-    low, high = _interval(fits, best)
+    best, groups = _best(fits)
+    low, high = _interval(fits, best, groups)
     wrong = _posterior(fits, best)
     return Doubts(fits, wrong, best.rate, low, high, skill, _listed(wrong, fits) if low > 0 else ())
 
@@ -90,68 +93,101 @@ def _fits(own: Vector, scores: Vector, prompts: Numbers, answers: Numbers) -> tu
     return own - of_prompt - of_answer, scores - others_prompt - others_answer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Groups:
-    """Two groups of fits: wrong ones, standard normal, a share of `rate`; right ones, normal."""
+    """Fits as a mixture: wrong answers, standard normal, and one or two groups of right ones, normal.
 
-    rate: float
-    middle: float
-    spread: float
+    `shares`, `middles` and `spreads` have one entry a group, the wrong answers first.
+    """
+
+    shares: Vector
+    middles: Vector
+    spreads: Vector
     log_likelihood: float
 
+    @property
+    def rate(self) -> float:
+        """Share of wrong answers."""
+        return float(self.shares[0])
 
-def _densities(fits: Vector, middle: float, spread: float) -> tuple[Vector, Vector]:
-    """Logarithms of the densities of wrong and of right answers; below 0 of being there at all.
 
-    An answer that fits worse than wrong ones usually do is no righter for it, however wide the other group is.
+def _densities(fits: Vector, middles: Vector, spreads: Vector) -> Vector:
+    """Logarithms of the densities of each group, [fits, groups]; of fits below 0, of being there at all.
+
+    An answer that fits worse than wrong ones usually do is no righter for it, however wide another group is.
     """
     from scipy.special import log_ndtr
 
-    below = fits <= 0
-    wrong = np.where(below, np.log(0.5), -0.5 * fits**2 - _NORMAL)
-    distance = (fits - middle) / spread
-    right = np.where(below, log_ndtr(-middle / spread), -0.5 * distance**2 - np.log(spread) - _NORMAL)
-    return wrong, right
+    distances = (fits[:, None] - middles) / spreads
+    inside: Vector = -0.5 * distances**2 - np.log(spreads) - _NORMAL
+    return np.where(fits[:, None] <= 0, log_ndtr(-middles / spreads), inside)
 
 
-def _likelihood(fits: Vector, rate: float, middle: float, spread: float) -> float:
-    wrong, right = _densities(fits, middle, spread)
-    tiny = 1e-300
-    return float(np.logaddexp(np.log(rate + tiny) + wrong, np.log(1 - rate + tiny) + right).sum())
+def _fitted(fits: Vector, rate: float | None = None, groups: int = 1) -> _Groups:
+    """The mixture of maximum likelihood with so many groups of right answers, by expectation maximisation.
+
+    Args:
+        fits: [n].
+        rate: share of wrong answers, where it is given.
+        groups: of right answers.
+    """
+    from scipy.special import logsumexp
+
+    above = np.sort(fits)[len(fits) // 10 :]
+    starts = np.quantile(above, [0.5] if groups == 1 else [0.25, 0.75])
+    middles = np.maximum(np.array([0.0, *starts]), [0.0, *[BETTER] * groups])
+    spreads = np.array([1.0, *[max(float(above.std()) / groups, NARROW)] * groups])
+    share = 0.1 if rate is None else rate
+    shares = np.array([share, *[(1 - share) / groups] * groups])
+    total = -np.inf
+    for _ in range(STEPS):
+        joint = np.log(np.maximum(shares, 1e-300)) + _densities(fits, middles, spreads)
+        each = logsumexp(joint, axis=1)
+        before, total = total, float(each.sum())
+        if total - before < 1e-6:
+            break
+        members = np.exp(joint - each[:, None])
+        shares = members.mean(axis=0)
+        if rate is not None:
+            shares[1:] *= (1 - rate) / max(float(shares[1:].sum()), 1e-300)
+            shares[0] = rate
+        middles[1:], spreads[1:] = _moments(fits, members[:, 1:], middles[1:], spreads[1:])
+    return _Groups(shares, middles, spreads, total)
 
 
-def _fitted(fits: Vector, rate: float | None = None) -> _Groups:
-    """The groups of maximum likelihood, at a given rate or at the best one."""
-    from scipy.optimize import minimize
-    from scipy.special import expit, logit
+def _moments(fits: Vector, members: Vector, middles: Vector, spreads: Vector) -> tuple[Vector, Vector]:
+    """Means and standard deviations of groups; what lies below 0 counts as its group would lie there."""
+    from scipy.special import log_ndtr
 
-    def groups(point: Vector) -> tuple[float, float, float]:
-        share = float(expit(point[2])) if rate is None else rate
-        return share, float(np.exp(point[0])), NARROW + float(np.exp(point[1]))
-
-    def loss(point: Vector) -> float:
-        return -_likelihood(fits, *groups(point))
-
-    found = []
-    for start in (0.02, 0.2) if rate is None else (rate,):
-        first = [np.log(max(float(np.median(fits)), 0.1)), np.log(max(float(fits.std()) - NARROW, 0.1))]
-        point = [*first, float(logit(start))] if rate is None else first
-        best = minimize(loss, point, method="Nelder-Mead", options={"maxiter": 600})
-        found.append(_Groups(*groups(best.x), -float(best.fun)))
-    return max(found, key=lambda one: one.log_likelihood)
+    limit = -middles / spreads
+    hazard = np.exp(-0.5 * limit**2 - _NORMAL - log_ndtr(limit))
+    below = (fits <= 0)[:, None]
+    values = np.where(below, middles - spreads * hazard, fits[:, None])
+    inner = np.where(below, np.maximum(spreads**2 * (1 - limit * hazard - hazard**2), 0), 0)
+    weights = np.maximum(members.sum(axis=0), 1e-9)
+    means = np.maximum((members * values).sum(axis=0) / weights, BETTER)
+    squares = (members * (inner + (values - means) ** 2)).sum(axis=0) / weights
+    return means, np.maximum(np.sqrt(squares), NARROW)
 
 
-def _interval(fits: Vector, best: _Groups) -> tuple[float, float]:
+def _best(fits: Vector) -> tuple[_Groups, int]:
+    """The mixture with one or two groups of right answers, by Akaike's information criterion (1974)."""
+    one, two = _fitted(fits), _fitted(fits, groups=2)
+    gained = two.log_likelihood - one.log_likelihood
+    return (two, 2) if gained > 3 else (one, 1)  # for three more parameters
+
+
+def _interval(fits: Vector, best: _Groups, groups: int) -> tuple[float, float]:
     """Shares of wrong answers that the fits do not speak against, at 95 % (profile likelihood)."""
     least = best.log_likelihood - HALF_95
 
     def bound(end: float) -> float:
         inside, outside = best.rate, end
-        if _fitted(fits, end).log_likelihood >= least:
+        if _fitted(fits, end, groups).log_likelihood >= least:
             return end
         for _ in range(12):
             middle = (inside + outside) / 2
-            if _fitted(fits, middle).log_likelihood >= least:
+            if _fitted(fits, middle, groups).log_likelihood >= least:
                 inside = middle
             else:
                 outside = middle
@@ -161,10 +197,10 @@ def _interval(fits: Vector, best: _Groups) -> tuple[float, float]:
 
 
 def _posterior(fits: Vector, groups: _Groups) -> Vector:
-    wrong, right = _densities(fits, groups.middle, groups.spread)
-    tiny = 1e-300
-    first, second = np.log(groups.rate + tiny) + wrong, np.log(1 - groups.rate + tiny) + right
-    probability: Vector = np.exp(first - np.logaddexp(first, second))
+    from scipy.special import logsumexp
+
+    joint = np.log(np.maximum(groups.shares, 1e-300)) + _densities(fits, groups.middles, groups.spreads)
+    probability: Vector = np.exp(joint[:, 0] - logsumexp(joint, axis=1))
     order = np.argsort(fits)  # a wide group of right ones would take back far rows on the other side
     probability[order] = np.minimum.accumulate(probability[order])
     return probability
