@@ -12,7 +12,7 @@ from luthier.audit._finding import Dataset, Finding, Sample, finding, sample
 from luthier.audit.knowledge import local
 from luthier.audit.personal import veiled
 from luthier.audit.surprise._asked import Asker, Scores
-from luthier.audit.surprise._doubt import Doubts, doubts
+from luthier.audit.surprise._doubt import SKILL, Doubts, doubts
 from luthier.audit.surprise._trials import Rows, Trial
 from luthier.data import Example, normalise
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LEAST = 40  # rows with answers of their own
 DISTINCT = 0.5  # of the rows; with fewer different answers they are labels, which `wrong-label` judges
-SKILL = 0.75  # below, the base does not tell whose answer is whose, and nothing can be said of single rows
 SAMPLES = 10
 EXCERPT = 60  # characters of an answer that would fit better
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ Numbers = NDArray[np.integer[Any]]
 ROUNDS = 30  # of the additive fit; it settles in fewer than ten
 FEW = 0.5  # added to the count of an answer's trials: a few of them say little of how likely it is anyway
 LEAST_SPREAD = 0.05  # nats a token: less tells nothing of two answers
-BETTER = 1.0  # standard deviations of wrong answers that a group of right ones is better by, at least
-NARROW = 0.5  # of them, the least spread of a group of right ones
-STEPS = 500  # of expectation maximisation
+POINTS, REACH = 300, 3.0  # of the advantages that are integrated over; how far beyond the largest fit they go
+LEAST_SHAPE = 2.0  # of the gamma distribution of advantages
 HALF_95 = 1.9207  # half of the 95 % point of chi-squared with one degree of freedom
 RIGHT = 0.2  # share of the listed rows that may be right, as expected
+SKILL = 0.75  # below, whose answer is whose cannot be told, and nothing can be said of single rows
 PROBABLE = 0.5  # posterior probability of each listed row, at least
 
 _NORMAL = 0.5 * np.log(2 * np.pi)
@@ -50,10 +51,10 @@ def doubts(own: Sequence[float], tried: Sequence[Sequence[float]], others: Seque
 
     A score is taken as the effect of its prompt, that of its answer, and how well the two fit; the first two are
     fitted to the answers of other rows by least squares. How other rows' answers fit tells how a wrong one would: the
-    own answers are a mixture of that distribution, which is known, and of right answers, which are fitted as one or two
-    normal groups (a mixture with a measured null; Efron 2008). Rows are listed that are more probably wrong than right,
-    as long as at most a fifth of the list is expected to be right (Newton et al. 2004); none where the data are as well
-    explained without any wrong answer.
+    own answers are a mixture of that distribution, which is known, and of one of right answers, which is fitted (two
+    groups with a measured null; Efron 2008). Rows are listed that are more probably wrong than right, as long as at
+    most a fifth of the list is expected to be right (Newton et al. 2004); none where the data are as well explained
+    without any wrong answer, or where the own answers fit hardly better than others.
 
     Args:
         own: score of each row's answer, [n].
@@ -64,13 +65,22 @@ def doubts(own: Sequence[float], tried: Sequence[Sequence[float]], others: Seque
     answers = np.concatenate([np.asarray(row, dtype=np.int64) for row in others])
     scores = np.concatenate([np.asarray(row, dtype=np.float64) for row in tried])
     fits, wrong_fits = _fits(np.asarray(own, dtype=np.float64), scores, prompts, answers)
-    middle, spread = float(wrong_fits.mean()), max(float(wrong_fits.std()), LEAST_SPREAD)
+    middle, spread = _lower_half(wrong_fits)
     fits, wrong_fits = (fits - middle) / spread, (wrong_fits - middle) / spread
     skill = float((np.searchsorted(np.sort(wrong_fits), fits) / len(wrong_fits)).mean())
-    best, groups = _best(fits)
-    low, high = _interval(fits, best, groups)
-    wrong = _posterior(fits, best)
-    return Doubts(fits, wrong, best.rate, low, high, skill, _listed(wrong, fits) if low > 0 else ())
+    mixture = _Mixture(fits)
+    best = mixture.fitted()
+    low, high = mixture.interval(best)
+    wrong = mixture.posterior(best)
+    listed = _listed(wrong, fits) if low > 0 and skill >= SKILL else ()
+    return Doubts(fits, wrong, best.rate, low, high, skill, listed)
+
+
+def _lower_half(values: Vector) -> tuple[float, float]:
+    """Median, and the spread below it: some of other rows' answers do fit, and make the upper half a long one."""
+    middle = float(np.median(values))
+    spread = float(np.sqrt(np.mean((values[values <= middle] - middle) ** 2)))
+    return middle, max(spread, LEAST_SPREAD)
 
 
 def _fits(own: Vector, scores: Vector, prompts: Numbers, answers: Numbers) -> tuple[Vector, Vector]:
@@ -93,117 +103,89 @@ def _fits(own: Vector, scores: Vector, prompts: Numbers, answers: Numbers) -> tu
     return own - of_prompt - of_answer, scores - others_prompt - others_answer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Groups:
-    """Fits as a mixture: wrong answers, standard normal, and one or two groups of right ones, normal.
+    """Two groups of fits: a share `rate` of wrong answers, and right ones, whose advantage is gamma distributed."""
 
-    `shares`, `middles` and `spreads` have one entry a group, the wrong answers first.
-    """
-
-    shares: Vector
-    middles: Vector
-    spreads: Vector
+    rate: float
+    shape: float
+    scale: float
     log_likelihood: float
 
-    @property
-    def rate(self) -> float:
-        """Share of wrong answers."""
-        return float(self.shares[0])
 
+class _Mixture:
+    """Fits as advantage plus noise, which is standard normal: a wrong answer has none, a right one more than none.
 
-def _densities(fits: Vector, middles: Vector, spreads: Vector) -> Vector:
-    """Logarithms of the densities of each group, [fits, groups]; of fits below 0, of being there at all.
-
-    An answer that fits worse than wrong ones usually do is no righter for it, however wide another group is.
-    """
-    from scipy.special import log_ndtr
-
-    distances = (fits[:, None] - middles) / spreads
-    inside: Vector = -0.5 * distances**2 - np.log(spreads) - _NORMAL
-    return np.where(fits[:, None] <= 0, log_ndtr(-middles / spreads), inside)
-
-
-def _fitted(fits: Vector, rate: float | None = None, groups: int = 1) -> _Groups:
-    """The mixture of maximum likelihood with so many groups of right answers, by expectation maximisation.
+    However far right answers reach up, that tells nothing of how many have next to no advantage: the density of a gamma
+    distribution with a shape of at least 2 goes to zero there.
 
     Args:
-        fits: [n].
-        rate: share of wrong answers, where it is given.
-        groups: of right answers.
+        fits: [n]; those below 0 count as being there at all: what fits worse than wrong answers usually do is no
+            righter for it.
     """
-    from scipy.special import logsumexp
 
-    above = np.sort(fits)[len(fits) // 10 :]
-    starts = np.quantile(above, [0.5] if groups == 1 else [0.25, 0.75])
-    middles = np.maximum(np.array([0.0, *starts]), [0.0, *[BETTER] * groups])
-    spreads = np.array([1.0, *[max(float(above.std()) / groups, NARROW)] * groups])
-    share = 0.1 if rate is None else rate
-    shares = np.array([share, *[(1 - share) / groups] * groups])
-    total = -np.inf
-    for _ in range(STEPS):
-        joint = np.log(np.maximum(shares, 1e-300)) + _densities(fits, middles, spreads)
-        each = logsumexp(joint, axis=1)
-        before, total = total, float(each.sum())
-        if total - before < 1e-6:
-            break
-        members = np.exp(joint - each[:, None])
-        shares = members.mean(axis=0)
-        if rate is not None:
-            shares[1:] *= (1 - rate) / max(float(shares[1:].sum()), 1e-300)
-            shares[0] = rate
-        middles[1:], spreads[1:] = _moments(fits, members[:, 1:], middles[1:], spreads[1:])
-    return _Groups(shares, middles, spreads, total)
+    def __init__(self, fits: Vector) -> None:
+        from scipy.special import log_ndtr
 
+        self._advantages = (np.arange(POINTS) + 0.5) * ((max(float(fits.max()), 1.0) + REACH) / POINTS)
+        below = (fits <= 0)[:, None]
+        noise = -0.5 * (fits[:, None] - self._advantages) ** 2 - _NORMAL
+        self._noise = np.exp(np.where(below, log_ndtr(-self._advantages), noise))
+        self.wrong = np.where(fits <= 0, 0.5, np.exp(-0.5 * fits**2 - _NORMAL))
+        self._mean = max(float(np.median(fits)), 0.5)
 
-def _moments(fits: Vector, members: Vector, middles: Vector, spreads: Vector) -> tuple[Vector, Vector]:
-    """Means and standard deviations of groups; what lies below 0 counts as its group would lie there."""
-    from scipy.special import log_ndtr
+    def right(self, shape: float, scale: float) -> Vector:
+        """Density of right answers at each fit."""
+        logs = (shape - 1) * np.log(self._advantages) - self._advantages / scale
+        weights = np.exp(logs - logs.max())
+        found: Vector = self._noise @ (weights / weights.sum())
+        return found
 
-    limit = -middles / spreads
-    hazard = np.exp(-0.5 * limit**2 - _NORMAL - log_ndtr(limit))
-    below = (fits <= 0)[:, None]
-    values = np.where(below, middles - spreads * hazard, fits[:, None])
-    inner = np.where(below, np.maximum(spreads**2 * (1 - limit * hazard - hazard**2), 0), 0)
-    weights = np.maximum(members.sum(axis=0), 1e-9)
-    means = np.maximum((members * values).sum(axis=0) / weights, BETTER)
-    squares = (members * (inner + (values - means) ** 2)).sum(axis=0) / weights
-    return means, np.maximum(np.sqrt(squares), NARROW)
+    def fitted(self, rate: float | None = None) -> _Groups:
+        """The groups of maximum likelihood, at a given rate or at the best one; the best of several starts."""
+        from scipy.optimize import minimize
+        from scipy.special import expit, logit
 
+        def groups(point: Vector) -> tuple[float, float, float]:
+            shape = LEAST_SHAPE + float(np.exp(point[0]))
+            return float(expit(point[2])) if rate is None else rate, shape, float(np.exp(point[1])) / shape
 
-def _best(fits: Vector) -> tuple[_Groups, int]:
-    """The mixture with one or two groups of right answers, by Akaike's information criterion (1974)."""
-    one, two = _fitted(fits), _fitted(fits, groups=2)
-    gained = two.log_likelihood - one.log_likelihood
-    return (two, 2) if gained > 3 else (one, 1)  # for three more parameters
+        def loss(point: Vector) -> float:
+            share, shape, scale = groups(point)
+            return -float(np.log(share * self.wrong + (1 - share) * self.right(shape, scale) + 1e-300).sum())
 
+        found = []
+        for share, shape in product((0.02, 0.2) if rate is None else (rate,), (3.0, 15.0)):
+            first = [float(np.log(shape - LEAST_SHAPE)), float(np.log(self._mean))]
+            point = [*first, float(logit(share))] if rate is None else first
+            bounds = [(-5, 5), (np.log(0.3), np.log(self._advantages[-1])), (-12, 6)][: len(point)]
+            best = minimize(loss, point, method="Nelder-Mead", bounds=bounds, options={"maxiter": 400, "xatol": 1e-3})
+            found.append(_Groups(*groups(best.x), -float(best.fun)))
+        return max(found, key=lambda one: one.log_likelihood)
 
-def _interval(fits: Vector, best: _Groups, groups: int) -> tuple[float, float]:
-    """Shares of wrong answers that the fits do not speak against, at 95 % (profile likelihood)."""
-    least = best.log_likelihood - HALF_95
+    def interval(self, best: _Groups) -> tuple[float, float]:
+        """Shares of wrong answers that the fits do not speak against, at 95 % (profile likelihood)."""
+        least = best.log_likelihood - HALF_95
 
-    def bound(end: float) -> float:
-        inside, outside = best.rate, end
-        if _fitted(fits, end, groups).log_likelihood >= least:
-            return end
-        for _ in range(12):
-            middle = (inside + outside) / 2
-            if _fitted(fits, middle, groups).log_likelihood >= least:
-                inside = middle
-            else:
-                outside = middle
-        return inside
+        def bound(end: float) -> float:
+            inside, outside = best.rate, end
+            if self.fitted(end).log_likelihood >= least:
+                return end
+            for _ in range(9):
+                middle = (inside + outside) / 2
+                if self.fitted(middle).log_likelihood >= least:
+                    inside = middle
+                else:
+                    outside = middle
+            return inside
 
-    return bound(0.0), bound(1.0)
+        return bound(0.0), bound(1.0)
 
-
-def _posterior(fits: Vector, groups: _Groups) -> Vector:
-    from scipy.special import logsumexp
-
-    joint = np.log(np.maximum(groups.shares, 1e-300)) + _densities(fits, groups.middles, groups.spreads)
-    probability: Vector = np.exp(joint[:, 0] - logsumexp(joint, axis=1))
-    order = np.argsort(fits)  # a wide group of right ones would take back far rows on the other side
-    probability[order] = np.minimum.accumulate(probability[order])
-    return probability
+    def posterior(self, groups: _Groups) -> Vector:
+        """Probability that each answer is wrong."""
+        wrong = groups.rate * self.wrong
+        probability: Vector = wrong / (wrong + (1 - groups.rate) * self.right(groups.shape, groups.scale) + 1e-300)
+        return probability
 
 
 def _listed(wrong: Vector, fits: Vector) -> tuple[int, ...]:
