@@ -124,6 +124,8 @@ _TEXT = {
 
 _CONTENT = {
     "wrong-label": "the model learns the error, and is counted wrong where it is right",
+    "surprising-answer": "the model learns the error, and is counted wrong where it is right",
+    "answers-not-judged": "an answer that belongs to another row stays unseen",
     "doubtful-label": "bounds the score that any system can reach, and teaches to guess",
     "label-variant": "one label is learned and scored as several",
     "refusal": "the model learns to refuse what it could do",

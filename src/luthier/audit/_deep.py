@@ -14,6 +14,7 @@ from luthier.audit._finding import Dataset, Finding
 from luthier.audit._meaning import check_meaning
 from luthier.audit._run import Progress, worst_first
 from luthier.audit.knowledge import check_with_base
+from luthier.audit.surprise import check_surprise
 from luthier.data import content_hash
 from luthier.models import Model, load_model
 from luthier.retrieve import (
@@ -92,6 +93,7 @@ DEEP: tuple[tuple[str, Callable[[Dataset, Instruments], Iterable[Finding]]], ...
     ("meaning", check_meaning),
     ("knowledge", check_with_base),
     ("coverage", check_coverage),
+    ("answers of other rows", check_surprise),
 )
 
 

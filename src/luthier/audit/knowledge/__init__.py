@@ -8,7 +8,17 @@ looks for facts in passages.
 
 from luthier.audit.knowledge._check import check_knowledge
 from luthier.audit.knowledge._deep import check_with_base
+from luthier.audit.knowledge._probe import local
 from luthier.audit.knowledge._stated import StatedFacts, stated_facts
 from luthier.audit.knowledge._support import AnswerFacts, Passages, Support
 
-__all__ = ["AnswerFacts", "Passages", "StatedFacts", "Support", "check_knowledge", "check_with_base", "stated_facts"]
+__all__ = [
+    "AnswerFacts",
+    "Passages",
+    "StatedFacts",
+    "Support",
+    "check_knowledge",
+    "check_with_base",
+    "local",
+    "stated_facts",
+]
