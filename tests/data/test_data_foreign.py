@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from luthier.cli import main
-from luthier.data import Reading, scan_examples
+from luthier.data import Reading, scan_examples, scan_inputs
 from luthier.errors import DataError
 
 
@@ -212,7 +212,7 @@ def test_documents_of_lm_eval(tmp_path: Path, row: dict[str, Any], asked: str, w
         ({"question": "Q?", "choices": ["x"], "answer": 0}, "at least two texts"),
         ({"question": "Q?", "choices": [f"c{i}" for i in range(27)], "answer": 0}, "letters for 26"),
         ({"question": 5, "choices": ["x", "y"], "answer": 0}, "must be a text, or messages"),
-        ({"doc": {"a": 1}, "target": 4}, "`doc` has no question with its answer"),
+        ({"doc_id": 0, "doc": {"a": 1}, "target": 4}, "`doc` has no question with its answer"),
         ({"input": "a", "target": []}, "`target` is an empty list"),
     ],
 )
@@ -294,3 +294,41 @@ def test_init_refuses_a_test_file_without_a_usable_row(tmp_path: Path) -> None:
     assert run.exit_code == 2
     assert "says what form the answer has" in run.output
     assert not (tmp_path / "task").exists()
+
+
+def test_what_stands_beside_a_question_is_not_lost(tmp_path: Path) -> None:
+    asked = {"text": "A long passage", "question": "q", "choices": ["yes", "no"], "label": 1}
+    good = {"question": "q", "choices": ["yes", "no"], "answer": 1}
+    [problem] = read(tmp_path, [good, asked]).problems
+    assert problem.line == 2 and "`text` stands beside `question`" in problem.what
+    sourced = {"question": "Who?", "answer": "Ann", "doc": {"title": "T", "text": "Ann did it."}}
+    assert one(tmp_path, sourced) == ("Who?", "Ann")
+
+
+@pytest.mark.parametrize(("key", "wanted"), [(1, "A"), (4, "D"), ("2", "B")])
+def test_a_number_that_is_the_label_of_a_choice_names_that_choice(tmp_path: Path, key: Any, wanted: str) -> None:
+    row = {"question": "q", "choices": {"text": list("wxyz"), "label": ["1", "2", "3", "4"]}, "answerKey": key}
+    assert one(tmp_path, row)[1] == wanted
+
+
+def test_a_number_that_is_one_choice_and_the_place_of_another_is_refused(tmp_path: Path) -> None:
+    row = {"question": "q", "choices": ["2", "3", "4"], "answer": 2}
+    good = {"question": "q", "choices": ["yes", "no"], "answer": 1}
+    [problem] = read(tmp_path, [good, row]).problems
+    assert "the text of one choice and the number of another" in problem.what
+
+
+def test_unlabelled_rows_are_asked_as_labelled_ones(tmp_path: Path) -> None:
+    row = {"question": "q", "choices": ["yes", "no"]}
+    asked, _ = one(tmp_path, row | {"answer": 1})
+    (tmp_path / "traffic.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    found = scan_inputs(tmp_path / "traffic.jsonl")
+    assert [messages[-1].content for messages in found.inputs] == [asked] and not found.problems
+
+
+def test_an_alias_inside_what_it_names_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "rows.yaml"
+    file.write_text("- &a {vars: *a}\n- {prompt: in, completion: out}\n", "utf-8")
+    found = scan_examples(file)
+    [problem] = found.problems
+    assert problem.line == 1 and "deeper than 32 levels" in problem.what and len(found.examples) == 1

@@ -18,7 +18,7 @@ from luthier.decide._system import Lookup, System
 from luthier.decide.failures import _run as run
 from luthier.decide.failures import cause_lines, remedy_lines
 from luthier.decide.failures._form import mended
-from luthier.errors import BudgetError, StoreError, TooLongError
+from luthier.errors import BudgetError, ScorerError, StoreError, TooLongError
 from luthier.evaluate import Record, measure
 from luthier.evaluate._scorers_json import JsonScorer
 from luthier.evaluate._scorers_text import AnswerScorer, ExactScorer, LabelScorer
@@ -398,5 +398,16 @@ def test_what_the_budget_did_not_allow_to_ask_stays_open(tmp_path: Path) -> None
     records = {"prompt": measure(plain, bench.test, bench.scorer, bench.store)}
     answered.append("spent")
     found = run.diagnose_failures(bench, {"prompt": plain}, records, ask=True)
-    assert found is not None and found.probes == 0
+    assert found is not None and found.probes < found.examined
     assert only(found) == ("open", "the base was not asked")
+
+
+def test_a_scorer_that_fails_on_a_part_of_an_answer_does_not_end_the_diagnosis() -> None:
+    class Particular(ExactScorer):
+        def score(self, answer: str, wanted: str) -> Any:
+            if "####" not in answer:
+                raise ScorerError("no ####", fix="give it")
+            return super().score(answer.split("####")[1], wanted.split("####")[1])
+
+    record = Record("c", "Step one\nStep two\n#### 41", 0.0, {}, 1, 0, 1, 0.1, "stop")
+    assert mended(record, "Step one\n#### 42", Particular(), 1.0) is None

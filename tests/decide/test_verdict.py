@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.decide import Cost, Evidence, Rules, RungEvidence, State, Verdict, decide
+from luthier.decide._evidence import NOT_NEEDED
 from luthier.errors import EvidenceError
-from luthier.spec import MethodName
+from luthier.spec import LatencySettings, MethodName
 
 N = 150
 RULES = Rules(bar=0.65, margin=0.03, alpha=0.05, volume=100_000)
@@ -49,9 +50,7 @@ def states(verdict: Verdict) -> list[str]:
 
 def test_the_cheapest_rung_that_meets_the_bar_is_recommended() -> None:
     near = rung("few-shot nearest", 120, name="few-shot nearest (k=4)")
-    found = decide(
-        RULES, evidence(rung("prompt", 2, 24), rung("few-shot", 60), near, missing("fine-tune", "not needed"))
-    )
+    found = decide(RULES, evidence(rung("prompt", 2, 24), rung("few-shot", 60), near, missing("fine-tune", NOT_NEEDED)))
     assert (found.kind, found.rung) == ("few-shot", "few-shot nearest (k=4)")
     assert states(found) == ["falls short", "falls short", "meets", "not run"]
     assert found.sentence == (
@@ -347,3 +346,18 @@ def test_any_evidence_has_a_verdict_that_agrees_with_itself(shown: Evidence, bar
     assert 0 <= found.answers_saved <= len(shown.cases) * len(shown.rungs)
     if bar == 1.0:
         assert State.MEETS not in state.values()
+
+
+def test_limits_of_latency_set_later_give_words_and_not_an_error() -> None:
+    """Evidence that was measured without them says nothing about time; what falls short stays so."""
+    limited = replace(RULES, latency=LatencySettings(p95_seconds=2.0))
+    assert decide(limited, evidence(rung("prompt", 20), rung("few-shot", 30))).kind == "no rung meets the bar"
+    still_open = evidence(rung("prompt", 20), rung("few-shot", round(0.66 * N)))
+    assert states(decide(limited, still_open)) == ["falls short", "open"]
+    found = decide(limited, still_open)
+    assert found.kind == "not enough evidence" and "few-shot is open, but how long an answer takes" in found.sentence
+
+
+def test_only_rungs_that_were_not_needed_count_as_saved() -> None:
+    poor = missing("few-shot", "the budget of $1 is used up")
+    assert decide(RULES, evidence(rung("prompt", 20), poor)).answers_saved == 0

@@ -7,7 +7,7 @@ import pytest
 
 from luthier.data import Message
 from luthier.errors import EndpointError, ModelError, TooLongError
-from luthier.models import Constraint, EndpointModel, Model, Request, load_model
+from luthier.models import Budget, Constraint, EndpointModel, Model, Price, Request, load_model
 
 
 def completion(text="hello", finish="stop", prompt=10, cached=None, **more):
@@ -260,3 +260,15 @@ def test_identity_and_counting():
     one = EndpointModel("http://h/v1#m")
     assert one.identity == EndpointModel("http://h/v1/#m").identity != EndpointModel("http://h/v1#n").identity
     assert one.count_tokens((Message("user", "12345678"), Message("user", ""))) == 4 + 2 + 4
+
+
+def test_replies_that_are_no_answer_are_charged_where_they_say_what_they_took(server, model):
+    price = Price(1.0, 2.0, 1.0, "test", "2026-01-31")
+    budget = Budget(1.0, price)
+    model.spend_within(budget)
+    tries = iter([completion() | {"choices": []}, "<html>", completion(), completion()])
+    server.reply = lambda body: next(tries)
+    list(model.answer(requests(1)))
+    assert budget.spent == pytest.approx(2 * (10 + 2 * 3) / 1e6)  # one reply without choices, one answer
+    list(model.answer(requests(1)))
+    assert budget.spent == pytest.approx(3 * (10 + 2 * 3) / 1e6)

@@ -23,6 +23,7 @@ from luthier.decide import (
     planned_rungs,
     variant_count,
 )
+from luthier.evaluate import Record, measure
 from luthier.models import Answer, Outline, price_of
 
 CALIBRATION_CASES = 4
@@ -219,7 +220,12 @@ def _calibrate(bench: Bench, plain: System, shown: System, lengths: dict[str, fl
     return _Speed(max(0.0, short - per_token * lengths["plain"]), per_token, completion)
 
 
-def _timed(bench: Bench, system: System) -> tuple[float, Sequence[Answer]]:
+def _timed(bench: Bench, system: System) -> tuple[float, Sequence[Answer | Record]]:
+    """Seconds of an answer, and the answers; those of a hosted base are kept, as they are paid for."""
+    if isinstance(bench.base, models.EndpointModel):
+        cases = bench.development[:CALIBRATION_CASES]
+        records = measure(system, cases, bench.scorer, bench.store, prices=bench.task.prices)
+        return sum(record.seconds for record in records) / len(records), records
     requests = [system.request(case.messages) for case in bench.development[:CALIBRATION_CASES]]
     began = time.monotonic()
     answers = [answer for _, answer in bench.base.answer(requests)]

@@ -18,25 +18,32 @@ _REPLACED = frozenset({*_QUESTIONS, *_CHOICES, *_ANSWERS, *INPUTS, *OUTPUTS})
 _AGENTIC = ("sandbox", "files", "setup")
 
 
-def understood(rows: Rows) -> Rows:
-    """The same rows with those of other tools rewritten; one that cannot be is a problem that says why."""
+def understood(rows: Rows, labelled: bool) -> Rows:
+    """The same rows with those of other tools rewritten; one that cannot be is a problem that says why.
+
+    Where no wanted output is asked for (`labelled` is false), a row without one is as good.
+    """
     kept = []
     for row in rows.rows:
         try:
-            kept.append(_rewritten(row))
+            kept.append(_rewritten(row, labelled))
         except RowError as error:
+            if not labelled:
+                kept.append(row)  # its input may be told all the same
+                continue
             rows.problems.append(Problem(str(error), row.source.file, row.source.line, error.code))
     rows.rows = kept
     return rows
 
 
-def _rewritten(row: Row) -> Row:
+def _rewritten(row: Row, labelled: bool) -> Row:
     value = row.value
-    if isinstance(value.get("doc"), dict) and not {"messages", "prompt", "completion"} & set(value):
+    logged = {"doc_id", "arguments"} & set(value) and not {"messages", "completion", *INPUTS} & set(value)
+    if isinstance(value.get("doc"), dict) and logged:
         return Row(row.source, _logged_row(value))
     if is_promptfoo(value):
         return Row(row.source, promptfoo_row(value))
-    written = _task_row(value)
+    written = _task_row(value) if labelled else _task_row(value) or _unanswered(value)
     return row if written is None else Row(row.source, written)
 
 
@@ -87,14 +94,28 @@ def _task_row(value: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if question == "input" and answer == "target":
         _refuse_agentic(value)
+    beside = [key for key in INPUTS if key != question and value.get(key)]
     if choices_key is None:
-        return _open_row(value, question, answer)
+        return None if beside else _open_row(value, question, answer)
+    if beside:
+        what = f"`{beside[0]}` stands beside `{question}` and its `{choices_key}`; write what is asked as one `prompt`"
+        raise RowError("wrong-keys", what)
     texts, labels = _choices(value[choices_key], choices_key)
     place = _place(value[answer], answer, texts, labels)
     rest = _beside(value)
     if question == "query" and answer == "gold" and all(_stands_in(text, value[question]) for text in texts):
         return rest | {"prompt": value[question], "completion": texts[place]}
     return rest | {"prompt": _with_choices(value[question], texts), "completion": string.ascii_uppercase[place]}
+
+
+def _unanswered(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A question with choices and no answer, as it would be asked; None for any other row."""
+    choices_key = next((key for key in _CHOICES if value.get(key) is not None), None)
+    question = next((key for key in _QUESTIONS if key in value), None)
+    if choices_key is None or question is None or {"messages", "conversations", "prompt"} & set(value):
+        return None
+    texts, _ = _choices(value[choices_key], choices_key)
+    return _beside(value) | {"prompt": _with_choices(value[question], texts)}
 
 
 def _open_row(value: Mapping[str, Any], question: str, answer: str) -> dict[str, Any] | None:
@@ -141,10 +162,10 @@ def _place(answer: Any, key: str, texts: Sequence[str], labels: Sequence[str]) -
         answer = answer[0]
     written = str(answer).strip()
     number = int(written) if written.isdecimal() and not isinstance(answer, bool) else len(texts)
-    if isinstance(answer, int) and number < len(texts):
-        return number
     if written in labels:
         return labels.index(written)
+    if isinstance(answer, int) and number < len(texts) and (key == "gold" or written not in texts):
+        return number
     if texts.count(written) == 1:
         place = texts.index(written)
         if number < len(texts) and number != place:

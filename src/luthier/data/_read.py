@@ -69,7 +69,7 @@ def scan_examples(path: Path, *, group: str | None = None, time: str | None = No
     Raises:
         DataError: the file as a whole cannot be used.
     """
-    rows = _rows(path)
+    rows = _rows(path, True)
     for setting, key in (("group", group), ("time", time)):
         if key is not None:
             _known_key(path, rows, setting, key)
@@ -113,7 +113,7 @@ def scan_inputs(path: Path) -> InputReading:
     Raises:
         DataError: the file as a whole cannot be used.
     """
-    found, problems = _each(path, _rows(path), False, lambda row, form: (input_of(row, form), row.source))
+    found, problems = _each(path, _rows(path, False), False, lambda row, form: (input_of(row, form), row.source))
     return InputReading(tuple(i for i, _ in found), tuple(source for _, source in found), tuple(problems))
 
 
@@ -123,13 +123,13 @@ def first_row(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file as a whole cannot be used, or no row of it is one.
     """
-    rows = _rows(path).rows
+    rows = _rows(path, True).rows
     if not rows:
         raise DataError(f"no row of {path} can be read", fix="luthier check")
     return rows[0].value
 
 
-def _rows(path: Path) -> Rows:
+def _rows(path: Path, labelled: bool) -> Rows:
     rows = Rows()
     try:
         saved = is_saved_dataset(path)
@@ -143,7 +143,7 @@ def _rows(path: Path) -> Rows:
             rows.extend(read_rows(file))
     if not rows.rows and not rows.problems:
         raise DataError(f"{path} has no rows", fix='write one JSON object a line: {"prompt": "…", "completion": "…"}')
-    return understood(rows)
+    return understood(rows, labelled)
 
 
 def _each(path: Path, rows: Rows, labelled: bool, read: Callable[[Row, Form], T]) -> tuple[list[T], list[Problem]]:

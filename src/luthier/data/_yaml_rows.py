@@ -85,32 +85,34 @@ class _Document:
             self.found.add(self.path, line, shared | value if isinstance(value, dict) else value)
         return self.found
 
-    def plain(self, node: Any) -> Any:
+    def plain(self, node: Any, depth: int = 0) -> Any:
         """A node as JSON has it.
 
         Raises:
-            BadValue: a tag, a merge, or a key that stands twice.
+            BadValue: a tag, a merge, a key that stands twice, or an alias that stands in what it names.
         """
+        if depth > MAX_DEPTH:
+            raise BadValue(f"aliases (*name) nest the value deeper than {MAX_DEPTH} levels")
         self.nodes += 1
         if self.nodes > MAX_NODES:
             what = f"{self.path} has more than {MAX_NODES:,} values, once its aliases (*name) are written out"
             raise DataError(what, fix="write one row a line (JSON Lines)")
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-            return self.mapping(node)
+            return self.mapping(node, depth)
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-            return [self.plain(child) for child in node.value]
+            return [self.plain(child, depth + 1) for child in node.value]
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN:
             return _scalar(node)
         raise BadValue(f"the tag `{node.tag.replace('tag:yaml.org,2002:', '!!')}` is not read; write the value plainly")
 
-    def mapping(self, node: Any) -> dict[str, Any]:
+    def mapping(self, node: Any, depth: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 raise BadValue("a key must be a word, and merged keys (<<) are not read; write the keys out")
             if key.value in value:
                 raise BadValue(f"the key `{key.value}` stands twice in one object")
-            value[key.value] = self.plain(child)
+            value[key.value] = self.plain(child, depth + 1)
         return value
 
 

@@ -19,6 +19,7 @@ from luthier.decide._evidence import (
     Warrant,
 )
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, possible_rungs, rules_of
+from luthier.decide._latency import too_slow
 from luthier.decide._power import Outlook, PairOutlook, Power, power_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
@@ -83,6 +84,7 @@ __all__ = [
     "rules_of",
     "share_words",
     "silent",
+    "too_slow",
     "train_along",
     "variant_count",
 ]

@@ -16,6 +16,8 @@ from luthier.spec import LatencySettings, MethodName
 
 EVIDENCE_FORMAT = 2  # 1: without prices, seconds and timing by rung, and without `failures`; still read
 
+NOT_NEEDED = "a cheaper rung meets the bar"  # why a rung was not run, that is
+
 VerdictKind = Literal[
     "prompt",
     "few-shot",

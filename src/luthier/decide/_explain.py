@@ -65,11 +65,14 @@ def _lacking(field: Standing, warrant: Warrant) -> str:
     if open_:
         first = open_[0]
         return f"{first.rung} is open at {figures(first)}; {more(first)}"
-    untimed = [r for r in field.measured if field.state(r) is State.MEETS and field.too_slow(r)]
-    if untimed and not waiting:
-        return f"{untimed[0].rung} meets {_bar(field)}, but {field.too_slow(untimed[0])}"
+    slow = [r for r in field.measured if field.state(r) in (State.MEETS, State.OPEN) and field.too_slow(r)]
+    if slow and not waiting:
+        state = f"meets {_bar(field)}" if field.state(slow[0]) is State.MEETS else "is open"
+        return f"{slow[0].rung} {state}, but {field.too_slow(slow[0])}"
     if warrant.granted:
         return f"{warrant.reason}, so fine-tuning is warranted, but it is not measured yet"
+    if not waiting:
+        return f"no measured rung meets {_bar(field)}"
     names = listed([v.rung for v in waiting])
     return f"no measured rung meets {_bar(field)}, and {names} {'was' if len(waiting) == 1 else 'were'} not run"
 

@@ -13,7 +13,7 @@ from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
 from luthier.decide._cost import cost_of
 from luthier.decide._diagnose import diagnose
-from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Timing
+from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Timing
 from luthier.decide._inputs import inputs_of
 from luthier.decide._latency import too_slow
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
@@ -145,7 +145,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
 
 def _why_not(method: MethodName, settled: bool, how: Climb) -> str:
     if settled and not how.everything:
-        return "a cheaper rung meets the bar"
+        return NOT_NEEDED
     if method.startswith("fine-tune") and not how.train:
         return "training was not allowed (--no-train)"
     return ""

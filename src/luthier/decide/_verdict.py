@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from luthier.decide._evidence import Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
+from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
 from luthier.decide._explain import advice, flips, reasons, sentence
 from luthier.decide._ownership import cost_report
 from luthier.decide._standing import Standing, standing
@@ -97,6 +97,8 @@ def _nothing(field: Standing, refused: list[Warrant]) -> Choice:
 
 def _unsettled(field: Standing, rung: RungEvidence) -> bool:
     """Whether more evidence could make a rung one to recommend; what is measured to be too slow stays so."""
+    if field.state(rung) is State.FALLS_SHORT:
+        return False
     if rung.scores and field.too_slow(rung):
         return rung.timing is None or not rung.timing.alone
     return field.state(rung) in (State.OPEN, State.NOT_RUN)
@@ -125,9 +127,9 @@ def _worth_its_cost(field: Standing, rung: RungEvidence) -> bool:
 
 
 def answers_saved(field: Standing) -> int:
-    """Answers that were not needed: of rungs settled early, and of planned rungs that were not run."""
-    spared = (v.planned - v.answered for v in field.verdicts if v.settled_early or v.state is State.NOT_RUN)
-    return sum(spared)
+    """Answers that were not needed: of rungs settled early, and of those left out as a cheaper one meets the bar."""
+    unneeded = {rung.rung for rung in field.evidence.rungs if not rung.scores and rung.skipped == NOT_NEEDED}
+    return sum(v.planned - v.answered for v in field.verdicts if v.settled_early or v.rung in unneeded)
 
 
 def _exploratory(evidence: Evidence) -> tuple[str, ...]:

@@ -6,14 +6,15 @@ from luthier.models._base import Answer, Price, Request
 from luthier.models._prices import cost_of
 
 FRAME = 16  # tokens around a message, at most: role, separators
+TRIES = 3  # how often a request may be answered, and paid, before its answer can be used
 
 
 class Budget:
     """US dollars that may be spent, and what is spent or promised of them.
 
     A request is sent only if it fits at its dearest, so the limit holds whatever is answered: no token is shorter than
-    a byte, and no answer longer than it may be. What a request really took then replaces what was set aside for it.
-    Used from one thread.
+    a byte, no answer longer than it may be, and a reply that is no answer is asked for again twice at most. What a
+    request really took then replaces what was set aside for it. Used from one thread.
 
     Args:
         limit: US dollars.
@@ -31,7 +32,8 @@ class Budget:
         if request.constraint is not None:  # providers count the schema as a part of the prompt
             prompt += sum(len(text.encode()) for text in (request.constraint.json_schema or "",))
             prompt += sum(len(text.encode()) + FRAME for text in request.constraint.choices or ())
-        most = (prompt * self._price.input + request.max_tokens * self._price.output) / 1e6
+        dearest = max(self._price.input, self._price.write or 0.0)
+        most = TRIES * (prompt * dearest + request.max_tokens * self._price.output) / 1e6
         if self.spent + self._aside + most > self.limit:
             return None
         self._aside += most
@@ -42,3 +44,7 @@ class Budget:
         self._aside -= aside
         if answer is not None:
             self.spent += cost_of(answer, self._price)
+
+    def charge(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Tokens of a reply that was no answer."""
+        self.spent += (prompt_tokens * self._price.input + completion_tokens * self._price.output) / 1e6

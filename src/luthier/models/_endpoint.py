@@ -17,12 +17,11 @@ from pydantic import BaseModel, Field, ValidationError
 from luthier.data import Message, content_hash
 from luthier.errors import BudgetError, EndpointError, ModelError, TooLongError
 from luthier.models._base import Answer, Constraint, Request
-from luthier.models._budget import Budget
+from luthier.models._budget import TRIES, Budget
 
 CONCURRENT = 8
 TIMEOUT = 120.0  # seconds for one try
 RETRIES = 4  # of the openai client: exponential backoff on 408, 409, 429, 5xx and lost connections; heeds Retry-After
-GARBAGE_TRIES = 3  # how often a reply that is no chat completion is asked for again
 KEY = "OPENAI_API_KEY"
 
 
@@ -56,6 +55,7 @@ class EndpointModel:
         self._refused: frozenset[str] = frozenset()  # settings that this model told us it does not take
         self._client: Any = None
         self._budget: Budget | None = None
+        self._lost: list[_Usage] = []  # of replies that could not be used
 
     def spend_within(self, budget: Budget | None) -> None:
         """From now on no request is sent that the budget does not allow; None lifts it."""
@@ -96,6 +96,8 @@ class EndpointModel:
                     answer = future.result() if error is None else None
                     if self._budget is not None:
                         self._budget.settle(aside, answer)
+                        for usage in self._take_lost():
+                            self._budget.charge(usage.prompt_tokens, usage.completion_tokens)
                     if answer is not None:
                         yield index, answer
                     elif isinstance(error, EndpointError | TooLongError):
@@ -120,11 +122,12 @@ class EndpointModel:
     def _ask(self, request: Request) -> Answer:
         started = time.perf_counter()
         problem = ""
-        for _ in range(GARBAGE_TRIES):
+        for _ in range(TRIES):
             body = self._send(request)
             try:
                 reply = _Reply.model_validate_json(body)
             except ValidationError as error:
+                self._note_lost(body)
                 problem = f"{error.error_count()} problem(s), the first: {error.errors()[0]['msg']}: {body[:200]!r}"
             else:
                 return reply.as_answer(request.constraint, time.perf_counter() - started)
@@ -179,6 +182,20 @@ class EndpointModel:
                     timeout=self._timeout,
                 )
             return self._client
+
+    def _note_lost(self, body: str) -> None:
+        """Remember what a reply took that is no answer, where it says so."""
+        try:
+            usage = _Usage.model_validate(json.loads(body)["usage"])
+        except (ValueError, KeyError, TypeError):
+            return
+        with self._lock:
+            self._lost.append(usage)
+
+    def _take_lost(self) -> list[_Usage]:
+        with self._lock:
+            found, self._lost = self._lost, []
+        return found
 
     def _spent(self) -> BudgetError:
         assert self._budget is not None  # it has refused a request

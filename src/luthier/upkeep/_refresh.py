@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from luthier.decide import Bench, Climb, Climbed, Comparison, Verdict, climb, decide, rules_of
+from luthier.decide import Bench, Climb, Climbed, Comparison, Verdict, climb, decide, rules_of, too_slow
 from luthier.errors import EvidenceError
 from luthier.evaluate import Record, compare, measure
 
@@ -15,7 +15,7 @@ class Refreshed:
     """A refreshed system beside the champion.
 
     `comparison` is paired on the common test cases, new minus champion; `not_worse` holds when the lower bound of its
-    95 % interval is above minus the margin.
+    95 % interval is above minus the margin and the task's limits of latency are kept.
     """
 
     climbed: Climbed
@@ -72,10 +72,10 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
         paired.p,
         paired.test,
     )
-    not_worse = comparison.low >= -rules.margin
-    return Refreshed(
-        climbed, verdict, rung, tuple(records), comparison, rules.margin, not_worse, _reason(comparison, rules.margin)
-    )
+    slow = next((too_slow(r, bench.task.latency) for r in climbed.evidence.rungs if r.rung == rung), "")
+    not_worse = comparison.low >= -rules.margin and not slow
+    reason = f"too slow: {slow}; the champion stays" if slow else _reason(comparison, rules.margin)
+    return Refreshed(climbed, verdict, rung, tuple(records), comparison, rules.margin, not_worse, reason)
 
 
 def _fallback(climbed: Climbed, champion_method: str) -> str:

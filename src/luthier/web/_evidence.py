@@ -167,5 +167,8 @@ def write_parquet(state: ReportState, out: Path) -> None:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.new")
-    pq.write_table(evidence_table(state), fresh)
-    fresh.replace(out)
+    try:
+        pq.write_table(evidence_table(state), fresh)
+        fresh.replace(out)
+    finally:
+        fresh.unlink(missing_ok=True)

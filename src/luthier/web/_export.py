@@ -53,7 +53,11 @@ def export_report(project: Project, kind: ReportFormat = "html", out: Path | Non
         for name, log in inspect_logs(state).items():
             project.keep(str(place / name), json.dumps(log, ensure_ascii=False, allow_nan=False) + "\n")
     elif kind == "parquet":
-        write_parquet(state, place)
+        try:
+            write_parquet(state, place)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ReportError(f"{place} cannot be written: {why}", fix="name another place: --out PATH") from error
     else:
         render = {"html": render_report, "markdown": render_markdown, "junit": render_junit}[kind]
         project.keep(str(place), render(state))

@@ -11,6 +11,7 @@ from typing import Any
 
 from luthier.audit import one_slip
 from luthier.data import BadValue, normalise, parse_json, words
+from luthier.errors import ScorerError
 from luthier.evaluate import Record, Scorer
 
 CUT_OFF = "cut off at the token limit"
@@ -44,11 +45,19 @@ def mended(record: Record, wanted: str, scorer: Scorer, right: float) -> Mended 
         return None
     cut = record.finish == "length"
     for candidate in _candidates(answer, wanted, scorer, cut):
-        if scorer.score(candidate.text, wanted).value >= right:
+        if _score(scorer, candidate.text, wanted) >= right:
             return Mended(CUT_OFF, candidate.text) if cut and candidate.kind == EXTRA else candidate
     if cut and _begins(answer, wanted):
         return Mended(CUT_OFF, wanted)
     return None
+
+
+def _score(scorer: Scorer, text: str, wanted: str) -> float:
+    """The score of a text that no model said; 0 where a user's scorer fails on it, which it may on such texts."""
+    try:
+        return scorer.score(text, wanted).value
+    except ScorerError:
+        return 0.0
 
 
 def _candidates(answer: str, wanted: str, scorer: Scorer, cut: bool) -> Iterator[Mended]:

@@ -10,7 +10,7 @@ from luthier.decide._bench import Bench
 from luthier.decide._rungs import NEAREST_DEMONSTRATIONS, plain_system
 from luthier.decide._system import Lookup, System
 from luthier.decide._wordings import wordings
-from luthier.errors import BudgetError, TooLongError
+from luthier.errors import BudgetError, EndpointError, TooLongError
 from luthier.evaluate import Record, measure
 from luthier.models import Model, Request
 from luthier.retrieve import IndexItem, build_index
@@ -44,7 +44,8 @@ class GivenFact:
 class Probes:
     """Asks the base; every answer is kept in the store like any other.
 
-    `records` holds all that were asked; `stopped` says that the budget did not allow the rest.
+    `records` holds all that were asked; `stopped` says that the budget, or the endpoint, did not allow the
+    rest.
 
     Args:
         bench: the base, the scorer, the store.
@@ -70,7 +71,7 @@ class Probes:
         return self._asked(GivenFact(self._plain(), by_input), cases, "with the fact given")
 
     def _asked(self, system: System | GivenFact, cases: Sequence[Example], remark: str) -> dict[str, Record]:
-        """The records of those cases that fit the base; none where they do not fit the budget."""
+        """The records of those cases that fit the base; once it `stopped`, those that were answered."""
         if not cases:
             return {}
         self.bench.progress("diagnosing failures", 0, len(cases), remark)
@@ -81,15 +82,18 @@ class Probes:
 
     def _measured(self, system: System | GivenFact, cases: Sequence[Example]) -> list[Record]:
         bench = self.bench
+        found: list[Record] = []
+        if self.stopped:
+            return found
         try:
-            return measure(system, cases, bench.scorer, bench.store, prices=bench.task.prices)
+            return measure(system, cases, bench.scorer, bench.store, on_record=found.append, prices=bench.task.prices)
         except TooLongError:
             if len(cases) == 1:
                 return []
             return [record for case in cases for record in self._measured(system, [case])]
-        except BudgetError:
+        except (BudgetError, EndpointError):  # the verdict is there already; what was answered is kept and paid for
             self.stopped = True
-            return []
+            return found
 
     def _plain(self) -> System:
         for name in ("prompt", "constrained"):
