@@ -156,7 +156,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(base, lived, tmp_
     done = luthier("decide", "--json", "--allow-outside", folder=folder)
     expected = json.loads(luthier("decide", "--replay", "--json", "--allow-outside", folder=lived).stdout)
     found = json.loads(done.stdout)
-    timed = ("cost", "choices")  # hold measured seconds
+    timed = ("cost", "choices", "timing")  # hold measured seconds
     for one in (expected, found):
         for rung in one["evidence"]["rungs"]:
             for name in timed:
