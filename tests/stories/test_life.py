@@ -191,10 +191,10 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(base, tmp_path):
     assert json.loads(again.stdout)["verdict"]["kind"] == "fine-tune"
 
 
-def interrupted_training(folder: Path, *signals: int) -> tuple[int, str]:
+def interrupted_training(folder: Path, *signals: int, once: str = "checkpoint") -> tuple[int, str]:
     """Train, and send signals as soon as there is a checkpoint; gives the exit code and what was said."""
     process = luthier("tune", "--without-warrant", "a test", "--allow-outside", folder=folder, wait=False)
-    while process.poll() is None and not list((folder / ".luthier").glob("adapters/*/checkpoint")):
+    while process.poll() is None and not list((folder / ".luthier").glob(f"adapters/*/{once}")):
         time.sleep(0.01)
     for number in signals:
         process.send_signal(number)
@@ -223,7 +223,7 @@ def test_interrupted_training_goes_on_to_the_same_bytes(signals, base, lived, tm
 def test_training_that_goes_on_from_the_checkpoint_before_says_so(base, lived, tmp_path):
     """A bit of the last checkpoint flips, and memory is set otherwise: both are said, neither begins a new run."""
     folder = write_task(tmp_path / "task", base)
-    assert interrupted_training(folder, signal.SIGTERM)[0] == 130
+    assert interrupted_training(folder, signal.SIGTERM, once="checkpoint-before")[0] == 130
     [place] = (folder / ".luthier").glob("adapters/*")
     assert {"checkpoint", "checkpoint-before"} <= {path.name for path in place.iterdir()}
     weights = place / "checkpoint" / "weights.safetensors"
