@@ -400,6 +400,7 @@ def test_what_the_budget_did_not_allow_to_ask_stays_open(tmp_path: Path) -> None
     found = run.diagnose_failures(bench, {"prompt": plain}, records, ask=True)
     assert found is not None and found.probes < found.examined
     assert only(found) == ("open", "the base was not asked")
+    assert found.clusters[0].samples[0].why == "the budget is used up"
 
 
 def test_a_scorer_that_fails_on_a_part_of_an_answer_does_not_end_the_diagnosis() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from luthier.api._data import Data
 from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
@@ -45,6 +47,8 @@ def _budget(task: Task, store: Store, model: EndpointModel) -> Budget | None:
             f"the price of {model.name} is not known, and `decide: {{budget: {limit:g}}}` limits what it may cost",
             fix="give its price in a sheet (`prices:` in luthier.yaml, docs/writing-a-task.md), or take `budget` out",
         )
+    # Usage does not say which tokens were put into a cache, so all fresh ones are counted at the dearer price.
+    price = replace(price, input=max(price.input, price.write or 0.0))
     return Budget(limit, price, spent_on(model, price, store))
 
 

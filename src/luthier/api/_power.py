@@ -6,9 +6,8 @@ from luthier.api._data import Data
 from luthier.data import content_hash, groups_of
 from luthier.decide import Power, possible_rungs, power_of, rules_of
 from luthier.evaluate import make_scorer
+from luthier.models import has_own_weights
 from luthier.spec import Task
-
-HOSTED = ("http://", "https://", "scripted:")  # bases whose weights cannot be had
 
 
 def foresee(task: Task, data: Data) -> Power:
@@ -19,7 +18,7 @@ def foresee(task: Task, data: Data) -> Power:
         ScorerError: the scorer of the task cannot be used.
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
-    rungs = possible_rungs(task, scorer, trainable=not task.base.startswith(HOSTED))
+    rungs = possible_rungs(task, scorer, trainable=has_own_weights(task.base))
     named = groups_of(data.split.test)
     groups = [named[case.id] for case in sorted(data.split.test, key=lambda case: content_hash(named[case.id]))]
     return power_of(rules_of(task), groups, binary=scorer.binary, rungs=rungs)

@@ -14,7 +14,14 @@ from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
-from luthier.models._outline import Outline, load_outline, outline_at_hand, weights_at_hand, without_weights
+from luthier.models._outline import (
+    Outline,
+    has_own_weights,
+    load_outline,
+    outline_at_hand,
+    weights_at_hand,
+    without_weights,
+)
 from luthier.models._prices import cost_of, price_in, price_of
 from luthier.models._quiet import quiet
 from luthier.models._render import RenderedExample, control_tokens, end_of_turn, render_example, render_prompt, stop_ids
@@ -57,6 +64,7 @@ __all__ = [
     "end_of_turn",
     "folder_hash",
     "forecast_answers",
+    "has_own_weights",
     "lay_down",
     "load_folder",
     "load_model",

@@ -18,7 +18,7 @@ class Budget:
 
     Args:
         limit: US dollars.
-        price: of the model's tokens.
+        price: of the model's tokens; where putting tokens into a cache is dearer than `input`, `input` is that price.
         spent: US dollars that are spent already.
     """
 
@@ -28,12 +28,11 @@ class Budget:
 
     def set_aside(self, request: Request) -> float | None:
         """Keep what a request may cost; gives the US dollars, or None where so much is not left."""
-        prompt = sum(len(m.content.encode()) + FRAME for m in request.messages)
+        texts = [m.content for m in request.messages]
         if request.constraint is not None:  # providers count the schema as a part of the prompt
-            prompt += sum(len(text.encode()) for text in (request.constraint.json_schema or "",))
-            prompt += sum(len(text.encode()) + FRAME for text in request.constraint.choices or ())
-        dearest = max(self._price.input, self._price.write or 0.0)
-        most = TRIES * (prompt * dearest + request.max_tokens * self._price.output) / 1e6
+            texts += [request.constraint.json_schema or "", *(request.constraint.choices or ())]
+        prompt = sum(len(text.encode()) + FRAME for text in texts)
+        most = TRIES * (prompt * self._price.input + request.max_tokens * self._price.output) / 1e6
         if self.spent + self._aside + most > self.limit:
             return None
         self._aside += most

@@ -83,9 +83,14 @@ def without_weights(config: Any, dtype: torch.dtype | None = None) -> Any:
         return auto.from_config(config, dtype=dtype) if dtype is not None else auto.from_config(config)
 
 
+def has_own_weights(name: str) -> bool:
+    """Whether a model runs here, so that its weights can be trained: it is neither hosted nor a script."""
+    return not name.startswith(("scripted:", "http://", "https://"))
+
+
 def weights_at_hand(name: str) -> bool:
     """Whether `load_model(name)` would find the weights, or need none, without fetching anything."""
-    if name.startswith(("scripted:", "http://", "https://")):
+    if not has_own_weights(name):
         return True
     if name in ALIASES:
         alias = ALIASES[name]
@@ -104,7 +109,7 @@ def outline_at_hand(name: str, *, cache: Path | None = None) -> Outline | None:
     Raises:
         ModelError: the files are there and cannot be used.
     """
-    if name.startswith(("scripted:", "http://", "https://")) or not weights_at_hand(name):
+    if not has_own_weights(name) or not weights_at_hand(name):
         return None
     alias = ALIASES.get(name)
     hub = name if alias is None else alias.hub

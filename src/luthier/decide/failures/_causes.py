@@ -85,11 +85,11 @@ class Judge:
         """Whether an answer has the right content, in whatever form."""
         return record.score >= self._right or mended(record, case.output, self._scorer, self._right) is not None
 
-    def _unasked(self, case: Example, looked: Looked | None) -> Judged:
-        """The cause as far as it is known without asking the base."""
+    def _unasked(self, case: Example, looked: Looked | None, why: str = "") -> Judged:
+        """The cause as far as it is known without asking the base, and why it was not asked."""
         record = self._records[self._best][case.id]
         if looked is None:
-            return Judged(case, record, "open", "the base was not asked")
+            return Judged(case, record, "open", "the base was not asked", why)
         return self._of_fact(case, looked, record)
 
     def _asked(self, cases: Sequence[Example], looked: Mapping[str, Looked], probes: Probes) -> dict[str, Judged]:
@@ -99,7 +99,7 @@ class Judge:
         given = probes.given([case for case in cases if case.id in passages], passages)
         closed = probes.instructed([case for case in cases if case.id not in self._records.get("prompt", {})])
         if probes.stopped:  # what was not asked does not tell what is beyond the base
-            return {case.id: self._unasked(case, looked.get(case.id)) for case in cases}
+            return {case.id: self._unasked(case, looked.get(case.id), probes.stopped) for case in cases}
         found = {}
         for case in cases:
             record = self._records[self._best][case.id]

@@ -44,8 +44,8 @@ class GivenFact:
 class Probes:
     """Asks the base; every answer is kept in the store like any other.
 
-    `records` holds all that were asked; `stopped` says that the budget, or the endpoint, did not allow the
-    rest.
+    `records` holds all that were answered; `stopped` says why the rest was not asked, where the budget or the endpoint
+    did not allow it.
 
     Args:
         bench: the base, the scorer, the store.
@@ -55,7 +55,7 @@ class Probes:
     bench: Bench
     systems: Mapping[str, System]
     records: list[Record] = field(default_factory=list)
-    stopped: bool = False
+    stopped: str = ""
 
     def instructed(self, cases: Sequence[Example]) -> dict[str, Record]:
         """With instructions only, closed-book: by case id."""
@@ -91,8 +91,8 @@ class Probes:
             if len(cases) == 1:
                 return []
             return [record for case in cases for record in self._measured(system, [case])]
-        except (BudgetError, EndpointError):  # the verdict is there already; what was answered is kept and paid for
-            self.stopped = True
+        except (BudgetError, EndpointError) as error:  # the rungs are measured; what was answered is kept and counted
+            self.stopped = error.what
             return found
 
     def _plain(self) -> System:
