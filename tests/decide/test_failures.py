@@ -412,3 +412,22 @@ def test_a_scorer_that_fails_on_a_part_of_an_answer_does_not_end_the_diagnosis()
 
     record = Record("c", "Step one\nStep two\n#### 41", 0.0, {}, 1, 0, 1, 0.1, "stop")
     assert mended(record, "Step one\n#### 42", Particular(), 1.0) is None
+
+
+def test_a_scorer_that_fails_on_answers_as_references_does_not_end_the_diagnosis(tmp_path: Path) -> None:
+    class Particular(ExactScorer):
+        def score(self, answer: str, wanted: str) -> Any:
+            if "####" not in wanted:
+                raise ScorerError("no ####", fix="give it")
+            return super().score(answer.split("####")[-1], wanted.split("####")[1])
+
+        def wanted_is_valid(self, wanted: str) -> str | None:
+            return None if self.score(wanted, wanted).value > 0 else "no"
+
+    rows = [(f"word {i}", f"#### {i % 5}") for i in range(60)]
+    bench = bench_of(tmp_path, rows[:40], [(f"other {i}", "#### yes") for i in range(20)], lambda _: "no idea")
+    bench = replace(bench, scorer=Particular())
+    plain = plain_system(bench, "prompt", "Answer.")
+    shown = replace(plain, setup=replace(plain.setup, instructions="Say it."))
+    found = diagnosed(bench, {"prompt": plain, "few-shot": shown})
+    assert found.failed == 20 and only(found)[0] == "beyond this base"

@@ -45,19 +45,22 @@ def mended(record: Record, wanted: str, scorer: Scorer, right: float) -> Mended 
         return None
     cut = record.finish == "length"
     for candidate in _candidates(answer, wanted, scorer, cut):
-        if _score(scorer, candidate.text, wanted) >= right:
+        if counts_as_right(scorer, candidate.text, wanted, right):
             return Mended(CUT_OFF, candidate.text) if cut and candidate.kind == EXTRA else candidate
     if cut and _begins(answer, wanted):
         return Mended(CUT_OFF, wanted)
     return None
 
 
-def _score(scorer: Scorer, text: str, wanted: str) -> float:
-    """The score of a text that no model said; 0 where a user's scorer fails on it, which it may on such texts."""
+def counts_as_right(scorer: Scorer, text: str, wanted: str, right: float) -> bool:
+    """Whether one text counts as right where the other is wanted, of which neither need be an answer or a reference.
+
+    A user's scorer may fail on such texts; then they do not.
+    """
     try:
-        return scorer.score(text, wanted).value
+        return scorer.wanted_is_valid(wanted) is None and scorer.score(text, wanted).value >= right
     except ScorerError:
-        return 0.0
+        return False
 
 
 def _candidates(answer: str, wanted: str, scorer: Scorer, cut: bool) -> Iterator[Mended]:

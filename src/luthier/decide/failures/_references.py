@@ -12,6 +12,7 @@ from luthier.audit import Dataset, Suspected, suspected_labels
 from luthier.data import BadValue, Example, near_duplicate_groups, parse_json
 from luthier.decide._bench import Bench
 from luthier.decide.failures._documents import Facts
+from luthier.decide.failures._form import counts_as_right
 from luthier.evaluate import Record
 
 ROWS = 6000  # training rows that say what is usual; more make the look hardly better, and slower
@@ -76,8 +77,7 @@ class References:
         return Agreed(first, len(said))
 
     def _same(self, a: str, b: str) -> bool:
-        scorer = self._bench.scorer
-        return scorer.wanted_is_valid(b) is None and scorer.score(a, b).value >= self._right
+        return counts_as_right(self._bench.scorer, a, b, self._right)
 
     def _by_label(self, case: Example, agreed: Agreed) -> str | None:
         for doubt in self._suspected.get(case.id, ()):
