@@ -1,17 +1,22 @@
-"""Write task folders over real data, to be run with `luthier run -C FOLDER`.
+"""Real tasks: written as folders for `luthier run`, or decided with several seeds and compared.
 
-    python benchmarks/real_tasks.py snips OUT [--bar 0.65] [--shared ../shared]
-    python benchmarks/real_tasks.py xquad OUT
-    python benchmarks/real_tasks.py banking10 OUT
+    python benchmarks/real_tasks.py write snips OUT [--bar 0.65]     # then: luthier run -C OUT
+    python benchmarks/real_tasks.py decide OUT [--tasks snips xquad] [--seeds 0 1 2]
 
-The data are read from the folder of shared data and copied into OUT, never into the project.
+A seed decides which cases are held out (where the data name no test set, which of its rows are taken), which
+demonstrations are drawn and in what order is trained. `decide` keeps what it has: called again it goes on. The data are
+read from the folder of shared data and copied into OUT, never into the project.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -91,14 +96,14 @@ def xquad(out: Path, data: Path, bar: float) -> dict:
     }
 
 
-def banking10(out: Path, data: Path, bar: float) -> dict:
-    """Customer questions with one of the first ten labels of banking77."""
+def banking(out: Path, data: Path, bar: float, *, labels: int) -> dict:
+    """Customer questions with one of the first labels of banking77."""
     train, test = (read(data / "banking77" / f"{side}.jsonl") for side in ("train", "test"))
-    labels = sorted({row["completion"] for row in train})[:10]
-    write(out / "train.jsonl", [row for row in train if row["completion"] in labels])
-    write(out / "test.jsonl", [row for row in test if row["completion"] in labels])
+    kept = sorted({row["completion"] for row in train})[:labels]
+    write(out / "train.jsonl", [row for row in train if row["completion"] in kept])
+    write(out / "test.jsonl", [row for row in test if row["completion"] in kept])
     return {
-        "task": "banking10",
+        "task": f"banking{labels}",
         "goal": "Name the intent of a bank customer's question.",
         "examples": "train.jsonl",
         "test_examples": "test.jsonl",
@@ -108,21 +113,140 @@ def banking10(out: Path, data: Path, bar: float) -> dict:
     }
 
 
-TASKS = {"snips": (snips, 0.60), "xquad": (xquad, 0.20), "banking10": (banking10, 0.80)}
+def tldr(out: Path, data: Path, bar: float) -> dict:
+    """A tool and a wish to a shell command, 1,200 rows, the pages of a tool on one side; the command has to match."""
+    write(out / "examples.jsonl", read(data / "tldr" / "examples.jsonl")[:1200])
+    return {
+        "task": "tldr",
+        "goal": "Write the shell command that does what is wished. Answer with the command only.",
+        "examples": "examples.jsonl",
+        "score": {"kind": "exact"},
+        "bar": bar,
+        "split": {"group": "page", "train": 0.70, "development": 0.10, "test": 0.20},
+    }
+
+
+def reading(out: Path, data: Path, bar: float) -> dict:
+    """The questions of xquad with the paragraph in the prompt: reading, not knowing."""
+    rows = read(data / "xquad" / "questions.jsonl")
+    texts = {path.stem: path.read_text("utf-8") for path in (data / "xquad" / "documents").iterdir()}
+    for row in rows:
+        row["prompt"] = f"{texts[Path(row['document']).stem].strip()}\n\n{row['prompt']}"
+    write(out / "questions.jsonl", rows)
+    return {
+        "task": "reading",
+        "goal": "Answer the question from the text.",
+        "examples": "questions.jsonl",
+        "score": {"kind": "contains"},
+        "bar": bar,
+        "max_answer_tokens": 48,  # the base answers in sentences
+        "split": {"group": "document", "train": 0.65, "development": 0.10, "test": 0.25},
+    }
+
+
+def triage(out: Path, data: Path, bar: float) -> dict:
+    """The task that the package ships, as it is shipped."""
+    from luthier.api import init_example
+
+    init_example(out)
+    return yaml.safe_load((out / "luthier.yaml").read_text("utf-8")) | {"bar": bar}
+
+
+Build = Callable[[Path, Path, float], dict]
+TASKS: dict[str, tuple[Build, float]] = {
+    "snips": (snips, 0.60),
+    "banking10": (lambda out, data, bar: banking(out, data, bar, labels=10), 0.80),
+    "banking77": (lambda out, data, bar: banking(out, data, bar, labels=77), 0.70),
+    "xquad": (xquad, 0.20),
+    "tldr": (tldr, 0.50),
+    "reading": (reading, 0.30),
+    "triage": (triage, 0.65),
+}
+
+
+def make(name: str, out: Path, shared: Path, bar: float | None, seed: int = 0) -> None:
+    """Write one task folder."""
+    build, usual = TASKS[name]
+    out.mkdir(parents=True)
+    task = {"base": BASE, "volume": 100_000} | build(out, shared / "data", bar or usual)
+    task["split"] = task.get("split", {}) | {"seed": seed}
+    task["train"] = task.get("train", {}) | {"seed": seed}
+    (out / "luthier.yaml").write_text(yaml.safe_dump(task, sort_keys=False, allow_unicode=True), "utf-8")
+
+
+def decided(folder: Path) -> dict:
+    """What `luthier decide` says in a folder, asked once; with the processor seconds that it took."""
+    kept = folder / "decided.json"
+    if not kept.is_file():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        call = [sys.executable, "-m", "luthier", "decide", "-C", str(folder), "--json"]
+        done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode not in (0, 1, 3) or not done.stdout.startswith("{"):
+            raise SystemExit(f"luthier decide -C {folder} ended with {done.returncode}: {done.stdout[:2000]}")
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        found = json.loads(done.stdout)
+        if "verdict" not in found:
+            raise SystemExit(f"luthier decide -C {folder}: {done.stdout[:2000]}")
+        kept.write_text(json.dumps(found | {"processor_seconds": spent}), "utf-8")
+    return json.loads(kept.read_text("utf-8"))
+
+
+def shown(rung: dict) -> str:
+    """A rung in the table: mean, interval, cases and state."""
+    if rung["mean"] is None:
+        return "not run"
+    interval = f"[{rung['display_low']:.3f}, {rung['display_high']:.3f}]"
+    return f"{rung['mean']:.3f} {interval} on {rung['answered']}: {rung['state']}"
+
+
+def compare(out: Path, names: list[str], seeds: list[int], shared: Path) -> bool:
+    """Decide every task with every seed, print the tables; whether each task had the same verdict with all seeds."""
+    same = True
+    for name in names:
+        found = []
+        for seed in seeds:
+            folder = out / f"{name}-{seed}"
+            if not folder.is_dir():
+                make(name, folder, shared, None, seed)
+            found.append(decided(folder))
+        verdicts = [one["verdict"] for one in found]
+        print(f"\n### {name}, bar {verdicts[0]['bar']:.2f}\n")
+        print("| rung | " + " | ".join(f"seed {seed}" for seed in seeds) + " |")
+        print("|---|" + "---|" * len(seeds))
+        for rungs in zip(*(v["rungs"] for v in verdicts), strict=True):
+            print(f"| {rungs[0]['rung']} | " + " | ".join(map(shown, rungs)) + " |")
+        print("| **verdict** | " + " | ".join(f"**{v['kind']}** ({v['rung'] or 'none'})" for v in verdicts) + " |")
+        print("| answers saved | " + " | ".join(str(v["answers_saved"]) for v in verdicts) + " |")
+        print("| processor seconds | " + " | ".join(f"{one['processor_seconds']:.0f}" for one in found) + " |")
+        for seed, verdict in zip(seeds, verdicts, strict=True):
+            print(f"\nseed {seed}: {verdict['sentence']} {' '.join(verdict['reasons'])}")
+        same = same and len({v["kind"] for v in verdicts}) == 1
+        print(
+            f"\nthe same verdict with all seeds: {'yes' if len({v['kind'] for v in verdicts}) == 1 else 'NO'}",
+            flush=True,
+        )
+    return same
 
 
 def main() -> None:
-    """Write one task folder."""
+    """Write one task folder, or decide several."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--bar", type=float)
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    one = verbs.add_parser("write", help="write the folder of one task")
+    one.add_argument("task", choices=TASKS)
+    one.add_argument("out", type=Path)
+    one.add_argument("--bar", type=float)
+    one.add_argument("--seed", type=int, default=0)
+    several = verbs.add_parser("decide", help="decide tasks with several seeds")
+    several.add_argument("out", type=Path)
+    several.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    several.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     given = parser.parse_args()
-    build, bar = TASKS[given.task]
-    given.out.mkdir(parents=True)
-    task = build(given.out, given.shared / "data", given.bar or bar) | {"base": BASE, "volume": 100_000}
-    (given.out / "luthier.yaml").write_text(yaml.safe_dump(task, sort_keys=False, allow_unicode=True), "utf-8")
+    if given.verb == "decide":
+        sys.exit(0 if compare(given.out, given.tasks, given.seeds, given.shared) else 1)
+    make(given.task, given.out, given.shared, given.bar, given.seed)
     print(f"wrote {given.out}; next: luthier run -C {given.out}")
 
 
