@@ -13,6 +13,7 @@ import pytest
 
 from luthier.api import Project
 from luthier.decide import Bench, Climb, Evidence, Failures, Rules, climb, decide, plain_system
+from luthier.decide._evidence import EVIDENCE_FORMAT
 from luthier.decide._rungs import CHUNK_CHARS
 from luthier.decide._system import Lookup, System
 from luthier.decide.failures import _run as run
@@ -362,8 +363,8 @@ def test_evidence_of_the_first_format_loads(tmp_path: Path) -> None:
     assert loaded.failures is None and loaded.rungs == evidence.rungs
     rules = Rules(0.9, 0.03, 0.05, None)
     assert decide(rules, loaded).sentence == decide(rules, evidence).sentence
-    with pytest.raises(StoreError, match="format 3"):
-        Evidence.from_dict(saved | {"format": 3})
+    with pytest.raises(StoreError, match=f"format {EVIDENCE_FORMAT + 1}"):
+        Evidence.from_dict(saved | {"format": EVIDENCE_FORMAT + 1})
 
 
 def test_sentences_name_shares_with_intervals(tmp_path: Path) -> None:

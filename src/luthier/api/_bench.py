@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.api._data import Data
@@ -9,7 +10,16 @@ from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
 from luthier.errors import ModelError, Problem, ScorerError
 from luthier.evaluate import Scorer, make_scorer, spent_on
-from luthier.models import Budget, EndpointModel, load_model, load_outline, price_of, weights_at_hand
+from luthier.models import (
+    Budget,
+    EndpointModel,
+    Model,
+    Price,
+    load_model,
+    load_outline,
+    price_of,
+    weights_at_hand,
+)
 from luthier.spec import Task
 from luthier.store import Store
 
@@ -17,7 +27,7 @@ from luthier.store import Store
 def open_bench(
     task: Task, store: Store, data: Data, progress: Progress, *, base: str | None = None, fetch: bool = True
 ) -> Bench:
-    """The bench for a task, on its own base or on another.
+    """The bench for a task, on its own bases or on one other alone.
 
     Without `fetch`, a base whose weights are not on this machine is opened as an outline: nothing but its configuration
     and its tokenizer is fetched, and it cannot answer.
@@ -28,19 +38,35 @@ def open_bench(
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     _check_wanted(scorer, data.split)
-    name = base if base is not None else task.base
-    progress(f"load {name}", 0, 1, "")
-    model = load_model(name) if fetch or weights_at_hand(name) else load_outline(name)
-    progress(f"load {name}", 1, 1, "")
-    if isinstance(model, EndpointModel):
-        model.spend_within(_budget(task, store, model))
-    return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress)
+    first, *others = _models((task.base, *task.other_bases) if base is None else (base,), progress, fetch=fetch)
+    _limit(task, store, [model for model in (first, *others) if isinstance(model, EndpointModel)])
+    groups = groups_of(data.split.test)
+    return Bench(task, data.split, groups, scorer, first, store, progress, tuple(others))
 
 
-def _budget(task: Task, store: Store, model: EndpointModel) -> Budget | None:
-    limit = task.decide.budget
-    if limit is None:
-        return None
+def _models(names: Sequence[str], progress: Progress, *, fetch: bool) -> list[Model]:
+    found = []
+    for name in names:
+        progress(f"load {name}", 0, 1, "")
+        found.append(load_model(name) if fetch or weights_at_hand(name) else load_outline(name))
+        progress(f"load {name}", 1, 1, "")
+    return found
+
+
+def _limit(task: Task, store: Store, hosted: Sequence[EndpointModel]) -> None:
+    """Give the hosted bases the task's budget, which they share."""
+    limit, budget = task.decide.budget, None
+    for model in hosted:
+        if limit is None:
+            model.spend_within(None)
+            continue
+        price = _dearest(task, model, limit)
+        spent = spent_on(model, price, store)
+        budget = Budget(limit, price, spent) if budget is None else budget.shared(price, spent)
+        model.spend_within(budget)
+
+
+def _dearest(task: Task, model: EndpointModel, limit: float) -> Price:
     price = price_of(model.name, task.prices)
     if price is None:
         raise ModelError(
@@ -48,8 +74,7 @@ def _budget(task: Task, store: Store, model: EndpointModel) -> Budget | None:
             fix="give its price in a sheet (`prices:` in luthier.yaml, docs/writing-a-task.md), or take `budget` out",
         )
     # Usage does not say which tokens were put into a cache, so all fresh ones are counted at the dearer price.
-    price = replace(price, input=max(price.input, price.write or 0.0))
-    return Budget(limit, price, spent_on(model, price, store))
+    return replace(price, input=max(price.input, price.write or 0.0))
 
 
 def _check_wanted(scorer: Scorer, split: Split) -> None:

@@ -92,6 +92,13 @@ def replayed(decision: Decision, task: Task) -> Verdict:
     return decide(rules_of(task), decision.evidence)
 
 
+def base_to_tune(task: Task, store: Store) -> str:
+    """The base of the fine-tuned rung that the last verdict speaks of; the task's first where it speaks of none."""
+    decision = last_decision(store)
+    rung = None if decision is None else decision.verdict.warrant.rung
+    return next((r.base for r in decision.evidence.rungs if r.rung == rung), task.base) if decision else task.base
+
+
 def tune(bench: Bench, *, shard: bool = False) -> Mapping[str, Any]:
     """Train the fine-tuned rung and keep its system; the next `decide` measures it without training again."""
     prepared = prepare_tuned(bench, shard=shard)

@@ -13,6 +13,7 @@ from luthier.decide import (
     SCALES,
     Bench,
     Method,
+    Planned,
     System,
     answers_to_choose,
     draw_demonstrations,
@@ -84,7 +85,7 @@ class Plan:
     `training` is empty where nothing is trained.
     """
 
-    base: str
+    base: str  # that would be trained
     steps: tuple[PlanStep, ...]
     training: tuple[TrainingPlan, ...]
     notes: tuple[str, ...]
@@ -129,27 +130,32 @@ def plan(bench: Bench) -> Plan:
     """Calibrate on development cases and a few training steps, and add up the planned rungs and each way to train."""
     notes = ["an upper bound: a rung that is settled early, or not needed, costs less"]
     steps: list[PlanStep] = []
-    if isinstance(bench.base, Outline):
-        notes = [f"the weights of {bench.base.name} are not on this machine: times are known once they are"]
-    else:
-        steps = _rung_steps(bench)
+    planned = planned_rungs(bench)
+    for one in bench.each:
+        if isinstance(one.base, Outline):
+            notes.append(f"the weights of {one.base.name} are not on this machine: times are known once they are")
+        else:
+            rungs = [step for step in planned if step.bench is one]
+            last = [step for step in planned if not step.trained][-1:]  # the dearest base is taken to be diagnosed
+            steps += _rung_steps(one, rungs, diagnosed=not last or last[0].bench is one)
     training: list[TrainingPlan] = []
-    if isinstance(bench.base, (models.LocalModel, Outline)) and any(
-        m.startswith("fine-tune") for m in planned_rungs(bench)
-    ):
+    tuned = isinstance(bench.base, (models.LocalModel, Outline))
+    if tuned and any(step.trained for step in planned if step.bench is bench.each[0]):
         training = [_training_plan(bench, method) for method in _methods(bench)]
         notes.append("training happens only where every cheaper rung does not meet the bar")
     return Plan(bench.base.name, tuple(steps), tuple(training), tuple(notes))
 
 
-def _rung_steps(bench: Bench) -> list[PlanStep]:
+def _rung_steps(bench: Bench, planned: Sequence[Planned], *, diagnosed: bool) -> list[PlanStep]:
     instructions = bench.task.instructions or bench.task.goal
     plain = plain_system(bench, "prompt", instructions)
     shown = replace(plain, setup=replace(plain.setup, demonstrations=draw_demonstrations(bench, 4, 0)))
     lengths = {name: _prompt_tokens(system, bench) for name, system in (("plain", plain), ("shown", shown))}
     speed = _calibrate(bench, plain, shown, lengths)
-    steps = [_rung_step(method, bench, speed, lengths) for method in planned_rungs(bench)]
-    return [*steps, _step("diagnose failures", most_probes(len(bench.test)), bench, speed, 1.5 * lengths["shown"])]
+    steps = [_rung_step(step, bench, speed, lengths) for step in planned]
+    if diagnosed:
+        steps.append(_step("diagnose failures", most_probes(len(bench.test)), bench, speed, 1.5 * lengths["shown"]))
+    return steps
 
 
 def _methods(bench: Bench) -> list[Method]:
@@ -187,15 +193,15 @@ def _training_plan(bench: Bench, method: Method) -> TrainingPlan:
     )
 
 
-def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
-    cases, tuned = len(bench.development), method.startswith("fine-tune")
-    if tuned:  # an adapter as it was trained has been scored while training
+def _rung_step(step: Planned, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
+    cases, method = len(bench.development), step.method
+    if step.trained:  # an adapter as it was trained has been scored while training
         choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
         choosing = answers_to_choose(variant_count(method, bench), cases)
     answers = choosing + len(bench.test)
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
-    return _step(f"measure {method}", answers, bench, speed, tokens)
+    return _step(f"measure {step.rung}", answers, bench, speed, tokens)
 
 
 def _step(name: str, answers: int, bench: Bench, speed: _Speed, tokens: float) -> PlanStep:

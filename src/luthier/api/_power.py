@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luthier.api._data import Data
 from luthier.data import content_hash, groups_of
-from luthier.decide import Power, possible_rungs, power_of, rules_of
+from luthier.decide import Power, power_of, rules_of, rung_names
 from luthier.evaluate import make_scorer
 from luthier.models import has_own_weights
 from luthier.spec import Task
@@ -18,7 +18,7 @@ def foresee(task: Task, data: Data) -> Power:
         ScorerError: the scorer of the task cannot be used.
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
-    rungs = possible_rungs(task, scorer, trainable=has_own_weights(task.base))
+    rungs = rung_names(task, scorer, {base: has_own_weights(base) for base in (task.base, *task.other_bases)})
     named = groups_of(data.split.test)
     groups = [named[case.id] for case in sorted(data.split.test, key=lambda case: content_hash(named[case.id]))]
     return power_of(rules_of(task), groups, binary=scorer.binary, rungs=rungs)

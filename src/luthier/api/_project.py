@@ -182,7 +182,7 @@ class Project:
         return found
 
     def tune(self, *, without_warrant: str | None = None, shard: bool = False) -> Mapping[str, Any]:
-        """Fine-tune with the task's settings; needs the warrant of the last verdict.
+        """Fine-tune with the task's settings the base that the last verdict warrants; without one the task's first.
 
         Args:
             without_warrant: a reason to train all the same; recorded.
@@ -199,7 +199,7 @@ class Project:
             WarrantError: no verdict grants it and no reason is given.
             TrainingError: `shard` is asked of one process alone; and as `luthier.train.fine_tune`.
         """
-        from luthier.api._decisions import tune
+        from luthier.api._decisions import base_to_tune, tune
         from luthier.decide import train_along
         from luthier.train import launched_group
 
@@ -208,13 +208,13 @@ class Project:
                 group.refuse_alone()
             if not group.first:
                 group.wait()  # until the data are split and the base is at hand
-                train_along(self._bench(), shard=shard)
+                train_along(self._bench(base=base_to_tune(self.task, self.store)), shard=shard)
                 return {}
             granted = self.may_tune(without_warrant=without_warrant)
             with self.store.lock():
                 if not granted:
                     self.store.put_document("tuned without a warrant", self.task.task, {"reason": without_warrant})
-                bench = self._bench()
+                bench = self._bench(base=base_to_tune(self.task, self.store))
                 group.wait()
                 return tune(bench, shard=shard)
 
@@ -247,8 +247,7 @@ class Project:
         from luthier.api._releasing import validate
 
         with self.store.lock():
-            data = self._data()
-            return validate(self, data, self._bench(data), rung, quick).gate
+            return validate(self, self._data(), rung, quick).gate
 
     def promote(self, version: int | None = None) -> Release:
         """Make the validated system a release and the champion, or make an older version champion again.
@@ -263,8 +262,7 @@ class Project:
         with self.store.lock():
             if version is not None:
                 return make_champion(self.store, self.task.task, version)
-            data = self._data()
-            return promote(self, data, self._bench(data))
+            return promote(self, self._data())
 
     def roll_back(self) -> Release:
         """Make the previous champion champion again."""

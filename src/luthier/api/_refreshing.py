@@ -74,7 +74,7 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
             keep_validation(project.store, kept, replace(validated, gate=gate))
             promoted = release_system(bench, data, kept, replace(validated, gate=gate))
     outcome = RefreshOutcome(
-        base=bench.base.name,
+        base=found.base,
         rung=found.rung,
         verdict=found.verdict,
         evidence=found.climbed.evidence,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier import models
+from luthier.api._bench import open_bench
 from luthier.api._data import Data
 from luthier.api._decisions import Decision, last_decision
 from luthier.data import Example
@@ -69,7 +70,7 @@ def open_system(folder: Path, base: Model | None = None) -> System:
     return System.load(folder, open_model, open_index)
 
 
-def validate(project: Project, data: Data, bench: Bench, rung: str | None, quick: bool) -> Validated:
+def validate(project: Project, data: Data, rung: str | None, quick: bool) -> Validated:
     """Put the recommended (or the named) rung's system to the gate and store what came out."""
     decision = project.decision()
     chosen = _chosen_rung(decision, rung)
@@ -77,7 +78,7 @@ def validate(project: Project, data: Data, bench: Bench, rung: str | None, quick
         raise EvidenceError(
             "the examples changed since the decision", why="its evidence is on other test cases", fix="luthier decide"
         )
-    system = open_system(_system_folder(project.store, decision.systems[chosen]), bench.base)
+    bench, system = _opened(project, data, decision.systems[chosen])
     validated = put_to_gate(bench, system, chosen, decision, quick=quick)
     keep_validation(project.store, decision, validated)
     return validated
@@ -110,7 +111,7 @@ def put_to_gate(bench: Bench, system: System, rung: str, decision: Decision, *, 
         bench.progress("validate: test cases", done, len(bench.test), rung)
 
     records = tuple(measure(system, bench.test, bench.scorer, bench.store, on_record=count))
-    capability = _capability(bench, system, quick)
+    capability = _capability(bench.on(system.setup.base), system, quick)
     bench.progress("validate: serving path", 0, 1, "the same answers again, as a client would get them")
     parity: Parity = measure_parity(system, system, bench.test, records)
     bench.progress("validate: serving path", 1, 1, f"{parity.cases} cases")
@@ -161,7 +162,14 @@ def _system_folder(store: Store, identity: str) -> Path:
     return store.artefact_path("systems", identity[:20])
 
 
-def promote(project: Project, data: Data, bench: Bench) -> Release:
+def _opened(project: Project, data: Data, identity: str) -> tuple[Bench, System]:
+    """A stored system, and the bench of the base that it stands on."""
+    folder = _system_folder(project.store, identity)
+    bench = open_bench(project.task, project.store, data, project.progress, base=read_setup(folder).base)
+    return bench, open_system(folder, bench.base)
+
+
+def promote(project: Project, data: Data) -> Release:
     """Release the system of the last validation and make it champion; the champion itself is left as it is.
 
     Raises:
@@ -177,7 +185,7 @@ def promote(project: Project, data: Data, bench: Bench) -> Release:
         return serving
     report = GateReport.from_dict(found["gate"])
     report.demand()
-    system = open_system(_system_folder(project.store, found["system"]), bench.base)
+    bench, system = _opened(project, data, found["system"])
     capability = None if found["capability"] is None else Capability.from_dict(found["capability"])
     records = tuple(Record(**row) for row in found["records"])
     return release_system(bench, data, decision, Validated(system, records, report, capability))

@@ -9,6 +9,7 @@ from luthier.decide._evidence import (
     Comparison,
     Cost,
     Evidence,
+    Repeat,
     Rules,
     RungEvidence,
     RungVerdict,
@@ -18,8 +19,9 @@ from luthier.decide._evidence import (
     VerdictKind,
     Warrant,
 )
-from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, possible_rungs, rules_of
+from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
+from luthier.decide._planned import LADDER, Planned, planned_rungs, rung_names
 from luthier.decide._power import Outlook, PairOutlook, Power, power_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
@@ -50,8 +52,10 @@ __all__ = [
     "Method",
     "Outlook",
     "PairOutlook",
+    "Planned",
     "Power",
     "Progress",
+    "Repeat",
     "Rules",
     "RungCost",
     "RungEvidence",
@@ -77,11 +81,11 @@ __all__ = [
     "own_machine_price",
     "plain_system",
     "planned_rungs",
-    "possible_rungs",
     "power_of",
     "prepare_tuned",
     "read_setup",
     "rules_of",
+    "rung_names",
     "share_words",
     "silent",
     "too_slow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,8 @@ def silent(stage: str, done: int, total: int, remark: str) -> None:
 class Bench:
     """The bench that systems are built and measured on.
 
-    `groups` names the independent source of each test case (see `data.groups_of`).
+    `groups` names the independent source of each test case (see `data.groups_of`). `others` are the bases that are
+    tried beside `base`.
     """
 
     task: Task
@@ -39,6 +40,16 @@ class Bench:
     base: Model
     store: Store
     progress: Progress = silent
+    others: tuple[Model, ...] = ()
+
+    @cached_property
+    def each(self) -> tuple[Bench, ...]:
+        """The bench of every base by itself, that of `base` first."""
+        return tuple(replace(self, base=base, others=()) for base in (self.base, *self.others))
+
+    def on(self, name: str) -> Bench:
+        """The bench of the base of that name."""
+        return next(bench for bench in self.each if bench.base.name == name)
 
     @cached_property
     def embedder(self) -> Embedder:

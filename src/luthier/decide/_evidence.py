@@ -14,7 +14,8 @@ from luthier.errors import StoreError
 from luthier.models import Price
 from luthier.spec import LatencySettings, MethodName
 
-EVIDENCE_FORMAT = 2  # 1: without prices, seconds and timing by rung, and without `failures`; still read
+# 1: without prices, seconds and timing by rung, and without `failures`; 2: without repeats; both are still read
+EVIDENCE_FORMAT = 3
 
 NOT_NEEDED = "a cheaper rung meets the bar"  # why a rung was not run, that is
 
@@ -90,12 +91,23 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """A fine-tuned rung trained again with another seed: the mean score of its system on the first `answered` cases."""
+
+    seed: int
+    system: str
+    mean: float
+    answered: int
+
+
+@dataclass(frozen=True)
 class RungEvidence:
     """One rung on the cases, in the common random order.
 
     `scores[i]` in [0, 1] belongs to `Evidence.cases[i]`; a rung that was settled early has fewer scores than there are
     cases; a planned rung that was not run has none. `system` is the identity (hash) of the frozen system.
     `choices` says what was chosen on development cases (prompt wording, k, chunking, checkpoint) with their scores.
+    `repeats` are further trainings, which show how much training again may change; what is adopted is the first.
     """
 
     rung: str
@@ -107,6 +119,7 @@ class RungEvidence:
     choices: Mapping[str, Any] | None = None
     skipped: str = ""  # why a planned rung was not run
     timing: Timing | None = None
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def trained(self) -> bool:
@@ -123,7 +136,7 @@ class Evidence:
     cases were opened with a different ladder, this time included. `findings` are codes of blocking data findings.
     `knowledge` is what is known about missing knowledge (see `diagnose`), or None; `failures` is why the best rung
     fails the cases that it fails, None where that was not looked at. `served` counts the test answers by the model that
-    an endpoint says it answered with; empty where the base is local.
+    an endpoint says it answered with, of the base whose endpoint named most models; empty where all bases are local.
     """
 
     cases: tuple[str, ...]
@@ -157,6 +170,7 @@ class Evidence:
                     "scores": tuple(r["scores"]),
                     "cost": None if r["cost"] is None else Cost.from_dict(r["cost"]),
                     "timing": None if r.get("timing") is None else Timing(**r["timing"]),
+                    "repeats": tuple(Repeat(**repeat) for repeat in r.get("repeats", ())),
                 }
             )
             for r in value["rungs"]
@@ -230,10 +244,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Warrant:
-    """The permission to fine-tune and what it rests on."""
+    """The permission to fine-tune and what it rests on; `rung` is the fine-tuned rung that it is about, if any."""
 
     granted: bool
     reason: str
+    rung: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ What is shown (at the level of the decision) and what is only the best guess are
 
 from __future__ import annotations
 
+import math
+import statistics
+
 from luthier.decide._costs import CostReport
 from luthier.decide._evidence import RungEvidence, RungVerdict, State, VerdictKind, Warrant
+from luthier.decide._ownership import owned
 from luthier.decide._sentences import figures, listed, more, number
 from luthier.decide._standing import Standing
 from luthier.decide._warrant import missing_knowledge
@@ -104,7 +108,8 @@ def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warra
             lines.append(_paired(field, field.best, other))
     if rung is not None:
         lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
-    return (*lines, *_knowledge(field), *_failures(field))
+        lines += _dearer(field, rung)
+    return (*lines, *_repeats(field), *_knowledge(field), *_failures(field))
 
 
 def _reason(field: Standing, verdict: RungVerdict) -> str:
@@ -132,6 +137,38 @@ def _paired(field: Standing, a: RungEvidence, b: RungEvidence) -> str:
         f"{word}: {a.rung} differs from {b.rung} by {found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}] "
         f"on the same {found.n} cases"
     )
+
+
+def _dearer(field: Standing, rung: RungEvidence) -> list[str]:
+    """Rungs of other bases before the recommended one that are good enough as well, and why they are not chosen."""
+    cases = len(field.evidence.cases)
+    own = owned(rung, field.rules, cases)
+    lines = []
+    for other in field.cheaper(rung):
+        theirs = owned(other, field.rules, cases)
+        if other.base != rung.base and field.adequate(other) and own is not None and theirs is not None:
+            lines.append(
+                f"cost: {other.rung} meets {_bar(field)} as well, at ${theirs:,.0f} a month to own; "
+                f"{rung.rung} costs ${own:,.0f}"
+            )
+    return lines
+
+
+def _repeats(field: Standing) -> list[str]:
+    """How much training again with other seeds changes; the standard deviation is of a training, not of the mean."""
+    lines = []
+    for rung in field.measured:
+        if not rung.repeats:
+            continue
+        n = rung.repeats[0].answered
+        means = [math.fsum(rung.scores[:n]) / n, *(repeat.mean for repeat in rung.repeats)]
+        scores = ", ".join(f"{mean:.3f}" for mean in means)
+        line = f"{rung.rung} trained {len(means)} times scores {scores} on the same {n} cases"
+        line += f" (standard deviation {statistics.stdev(means):.3f})"
+        bar = field.rules.bar
+        below = sum(mean < bar for mean in means) if bar is not None else 0
+        lines.append(f"{line}; {below} of them below the bar: training again may miss it" if below else line)
+    return lines
 
 
 def _knowledge(field: Standing) -> list[str]:

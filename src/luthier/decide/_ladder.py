@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from luthier import models
 from luthier.data import content_hash
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
 from luthier.decide._cost import cost_of
 from luthier.decide._diagnose import diagnose
-from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Timing
+from luthier.decide._elsewhere import projected_cheaper
+from luthier.decide._evidence import NOT_NEEDED, Evidence, Repeat, Rules, RungEvidence, State, Timing
 from luthier.decide._inputs import inputs_of
 from luthier.decide._latency import too_slow
+from luthier.decide._planned import Planned, planned_rungs
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
-from luthier.decide.failures import diagnose_failures
+from luthier.decide.failures import Failures, diagnose_failures
 from luthier.errors import BudgetError, TooLongError
-from luthier.evaluate import LOOK_EVERY, Record, Scorer, adequacy_state, measure
+from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
 from luthier.spec import MethodName, Task
 from luthier.train import require_tracker
-
-LADDER: tuple[MethodName, ...] = (
-    "prompt",
-    "constrained",
-    "few-shot",
-    "few-shot nearest",
-    "retrieval",
-    "fine-tune",
-    "fine-tune + retrieval",
-)
 
 
 @dataclass(frozen=True)
@@ -66,28 +57,13 @@ def rules_of(task: Task) -> Rules:
     return Rules(task.bar, margin, task.decide.alpha, task.volume, latency=task.latency, inputs=inputs)
 
 
-def planned_rungs(bench: Bench) -> tuple[MethodName, ...]:
-    """The rungs that are possible with this task and base, in order of cost and commitment."""
-    return possible_rungs(bench.task, bench.scorer, trainable=isinstance(bench.base, models.LocalModel))
-
-
-def possible_rungs(task: Task, scorer: Scorer, *, trainable: bool) -> tuple[MethodName, ...]:
-    """The same before the base is loaded; `trainable` says whether its weights can be had."""
-    possible: dict[MethodName, bool] = {
-        "constrained": scorer.constraint() is not None,
-        "retrieval": task.documents is not None,
-        "fine-tune": trainable,
-        "fine-tune + retrieval": trainable and task.documents is not None,
-    }
-    wanted = LADDER if task.decide.methods is None else task.decide.methods
-    return tuple(method for method in LADDER if method in wanted and possible.get(method, True))
-
-
 def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
     """Build and measure the rungs, cheapest first, until one meets the bar (or all of them, if asked).
 
+    Where a rung of a dearer base meets it, fine-tuning a cheaper one goes on if it is projected to cost less to own.
+
     Args:
-        bench: task, cases, scorer, base and store.
+        bench: task, cases, scorer, bases and store.
         how: how far to go.
         findings: codes of data findings that block.
 
@@ -101,57 +77,132 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
     """
     planned = planned_rungs(bench)
     inputs_of(bench.task.prices)  # a price sheet that cannot be used is refused before anything is spent
-    if how.train and any(method.startswith("fine-tune") for method in planned):
+    if how.train and any(step.trained for step in planned):
         require_tracker(bench.task.train.track)
     openings = bench.store.open_test(bench.split.hash, _ladder_hash(bench, planned))
-    prepared: dict[str, Prepared] = {}
-    records: dict[str, tuple[Record, ...]] = {}
-    rungs: list[RungEvidence] = []
-    settled, stopped = False, None
-    for method in planned:
-        reason = _why_not(method, settled, how)
+    ascent = _Ascent(bench, how, len(planned))
+    for step in planned:
+        ascent.take(step)
+    if ascent.stopped is not None and not ascent.records:
+        raise ascent.stopped
+    return Climbed(ascent.evidence(openings, findings), ascent.systems, ascent.records)
+
+
+class _Ascent:
+    """The way up: what was built and measured so far, and whether a rung has settled the question."""
+
+    def __init__(self, bench: Bench, how: Climb, rungs: int) -> None:
+        self._bench, self._how, self._rungs = bench, how, rungs
+        self._prepared: dict[str, dict[MethodName, Prepared]] = defaultdict(dict)  # by base
+        self._steps: dict[str, Planned] = {}
+        self._found: list[RungEvidence] = []
+        self._settled: RungEvidence | None = None
+        self.records: dict[str, tuple[Record, ...]] = {}
+        self.systems: dict[str, System] = {}
+        self.stopped: BudgetError | TooLongError | None = None
+
+    def take(self, step: Planned) -> None:
+        """Build and measure a rung, or note why not."""
+        reason = self._why_not(step)
         if reason:
-            rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=reason))
-            continue
+            self._found.append(_unmeasured(step, reason))
+            return
+        known = self._prepared[step.bench.base.name]
         try:
-            found = _prepare(method, bench, prepared)
-            records[method] = _measure(method, found.system, bench, len(planned), how.everything)
-            timing = measure_timing(found.system, records[method], bench)
+            built = _prepare(step.method, step.bench, known)
+            records = _measure(step, built.system, self._rungs, self._how.everything)
+            timing = measure_timing(built.system, records, step.bench)
         except (BudgetError, TooLongError) as error:
-            stopped = error
-            rungs.append(RungEvidence(method, method, bench.base.name, "", (), skipped=error.what))
-            continue
-        prepared[method] = found
-        rungs.append(_evidence(method, found, records[method], bench, timing))
-        fast = not too_slow(rungs[-1], bench.task.latency)
-        settled = settled or (fast and _meets(records[method], bench, len(planned)))
-    if stopped is not None and not records:
-        raise stopped
-    systems = {method: p.system for method, p in prepared.items()}
-    evidence = Evidence(
-        cases=tuple(case.id for case in bench.test),
-        groups=tuple(bench.groups[case.id] for case in bench.test),
-        rungs=tuple(rungs),
-        binary=bench.scorer.binary,
-        scorer=bench.scorer.name,
-        openings=openings,
-        findings=findings,
-        knowledge=diagnose(bench, systems, records),
-        failures=diagnose_failures(bench, systems, records, ask=not settled and not findings and stopped is None),
-        served=dict(Counter(r.served for rung in records.values() for r in rung if r.served)),
-    )
-    return Climbed(evidence, systems, records)
+            self.stopped = error
+            self._found.append(_unmeasured(step, error.what))
+            return
+        known[step.method] = built
+        self._steps[step.rung], self.systems[step.rung] = step, built.system
+        self.records[step.rung] = records
+        found = replace(_evidence(step, built, records, timing), repeats=self._repeats(step, len(records)))
+        self._found.append(found)
+        if not too_slow(found, self._bench.task.latency) and _meets(records, step.bench, self._rungs):
+            self._settled = self._settled or found
+
+    def _why_not(self, step: Planned) -> str:
+        if self._settled is not None and not self._how.everything:
+            worth = step.trained and self._how.train and projected_cheaper(step, self._settled, self._found)
+            if not worth:
+                return NOT_NEEDED
+        if step.trained and not self._how.train:
+            return "training was not allowed (--no-train)"
+        return ""
+
+    def _repeats(self, step: Planned, cases: int) -> tuple[Repeat, ...]:
+        """The same rung trained again with other seeds, on the cases that the first one answered."""
+        task = step.bench.task
+        seeds = range(task.train.seed + 1, task.train.seed + task.train.seeds) if step.trained else ()
+        return tuple(self._repeat(step, seed, cases) for seed in seeds)
+
+    def _repeat(self, step: Planned, seed: int, cases: int) -> Repeat:
+        task, shown = step.bench.task, step.bench.progress
+        seeded = task.model_copy(update={"train": task.train.model_copy(update={"seed": seed})})
+
+        def progress(stage: str, done: int, total: int, remark: str) -> None:
+            shown(f"{stage}, seed {seed}", done, total, remark)
+
+        bench = replace(step.bench, task=seeded, progress=progress)
+        built = _prepare(step.method, bench, self._prepared[bench.base.name])
+        count = _counter(step.rung, bench, 0)
+        records = measure(built.system, bench.test[:cases], bench.scorer, bench.store, on_record=count)
+        return Repeat(seed, built.system.identity, sum(r.score for r in records) / len(records), len(records))
+
+    def evidence(self, openings: int, findings: tuple[str, ...]) -> Evidence:
+        """What was measured, with what is known about why cases fail."""
+        bench, best = self._bench, self._best()
+        ask = self._settled is None and not findings and self.stopped is None
+        systems, records = self._on(best)
+        failures = None if best is None else diagnose_failures(best.bench, systems, records, ask=ask)
+        return Evidence(
+            cases=tuple(case.id for case in bench.test),
+            groups=tuple(bench.groups[case.id] for case in bench.test),
+            rungs=tuple(self._found),
+            binary=bench.scorer.binary,
+            scorer=bench.scorer.name,
+            openings=openings,
+            findings=findings,
+            knowledge=diagnose(bench if best is None else best.bench, systems, records),
+            failures=None if failures is None or best is None else self._named(failures, best),
+            served=self._served(),
+        )
+
+    def _best(self) -> Planned | None:
+        """The measured rung with the highest mean."""
+
+        def mean(rung: str) -> float:
+            return sum(r.score for r in self.records[rung]) / len(self.records[rung])
+
+        return None if not self.records else self._steps[max(self.records, key=mean)]
+
+    def _on(self, best: Planned | None) -> tuple[dict[str, System], dict[str, tuple[Record, ...]]]:
+        """Systems and records of the best rung's base, by method."""
+        here = [s for s in self._steps.values() if best is not None and s.bench.base.name == best.bench.base.name]
+        return {s.method: self.systems[s.rung] for s in here}, {s.method: self.records[s.rung] for s in here}
+
+    def _named(self, failures: Failures, best: Planned) -> Failures:
+        """The failures of a method on the best base, under the rung's own name."""
+        names = {s.method: s.rung for s in self._steps.values() if s.bench.base.name == best.bench.base.name}
+        return replace(failures, rung={str(method): rung for method, rung in names.items()}[failures.rung])
+
+    def _served(self) -> dict[str, int]:
+        """Test answers by the model that the endpoint named, of the base whose endpoint named most models."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for name, step in self._steps.items():
+            counts[step.bench.base.name].update(r.served for r in self.records[name] if r.served)
+        most = max(counts, key=lambda base: len(counts[base]), default=None)
+        return {} if most is None else dict(counts[most])
 
 
-def _why_not(method: MethodName, settled: bool, how: Climb) -> str:
-    if settled and not how.everything:
-        return NOT_NEEDED
-    if method.startswith("fine-tune") and not how.train:
-        return "training was not allowed (--no-train)"
-    return ""
+def _unmeasured(step: Planned, reason: str) -> RungEvidence:
+    return RungEvidence(step.rung, step.method, step.bench.base.name, "", (), skipped=reason)
 
 
-def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared]) -> Prepared:
+def _prepare(method: MethodName, bench: Bench, prepared: Mapping[MethodName, Prepared]) -> Prepared:
     def chosen(other: MethodName, build: Callable[[Bench], Prepared]) -> System:
         return (prepared[other] if other in prepared else build(bench)).system
 
@@ -170,26 +221,27 @@ def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared])
     return builders[method]()
 
 
-def _measure(method: MethodName, system: System, bench: Bench, rungs: int, everything: bool) -> tuple[Record, ...]:
+def _measure(step: Planned, system: System, rungs: int, everything: bool) -> tuple[Record, ...]:
     """Answer the test cases in the common order, a few at a time, until the rung is settled."""
+    bench = step.bench
     whole = everything or bench.task.bar is None
-    step = len(bench.test) if whole else 2 * LOOK_EVERY
+    size = len(bench.test) if whole else 2 * LOOK_EVERY
     records: list[Record] = []
-    bench.progress(f"measuring {method}", 0, len(bench.test), "test cases")
+    bench.progress(f"measuring {step.rung}", 0, len(bench.test), "test cases")
     while len(records) < len(bench.test):
         known = len(records)
-        part = bench.test[known : known + step]
-        counted = _counter(method, bench, known)
+        part = bench.test[known : known + size]
+        counted = _counter(step.rung, bench, known)
         records += measure(system, part, bench.scorer, bench.store, on_record=counted, prices=bench.task.prices)
         if not whole and _state(records, bench, rungs) is not State.OPEN:
-            bench.progress(f"measuring {method}", len(bench.test), len(bench.test), f"settled after {len(records)}")
+            bench.progress(f"measuring {step.rung}", len(bench.test), len(bench.test), f"settled after {len(records)}")
             break
     return tuple(records)
 
 
-def _counter(method: MethodName, bench: Bench, known: int) -> Callable[[Record], None]:
+def _counter(rung: str, bench: Bench, known: int) -> Callable[[Record], None]:
     numbers = itertools.count(known + 1)
-    return lambda _: bench.progress(f"measuring {method}", next(numbers), len(bench.test), "test cases")
+    return lambda _: bench.progress(f"measuring {rung}", next(numbers), len(bench.test), "test cases")
 
 
 def _state(records: list[Record] | tuple[Record, ...], bench: Bench, rungs: int) -> State:
@@ -210,12 +262,11 @@ def _meets(records: tuple[Record, ...], bench: Bench, rungs: int) -> bool:
     return bench.task.bar is not None and _state(records, bench, rungs) is State.MEETS
 
 
-def _evidence(
-    method: MethodName, prepared: Prepared, records: tuple[Record, ...], bench: Bench, timing: Timing
-) -> RungEvidence:
+def _evidence(step: Planned, prepared: Prepared, records: tuple[Record, ...], timing: Timing) -> RungEvidence:
+    bench = step.bench
     return RungEvidence(
-        rung=method,
-        method=method,
+        rung=step.rung,
+        method=step.method,
         base=bench.base.name,
         system=prepared.system.identity,
         scores=tuple(record.score for record in records),
@@ -238,18 +289,19 @@ def _examples(system: System, bench: Bench) -> int:
     return len(bench.split.train) if whole else len(system.setup.demonstrations)
 
 
-def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
+def _ladder_hash(bench: Bench, planned: tuple[Planned, ...]) -> str:
     """What makes an opening a new one: another ladder, another bar, another base or other training data."""
     task = bench.task
     return content_hash(
         [
-            list(planned),
+            [step.rung for step in planned],
             bench.base.identity,
             sorted(e.id for e in bench.split.train),
             task.instructions,
             task.bar,
             bench.score_hash,
-            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
+            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track", "seeds"}),
             task.retrieval.model_dump(mode="json"),
+            *(base.identity for base in bench.others),
         ]
     )

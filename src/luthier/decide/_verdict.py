@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from luthier.decide._elsewhere import costs_less
 from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
 from luthier.decide._explain import advice, flips, reasons, sentence
-from luthier.decide._ownership import cost_report
+from luthier.decide._ownership import cost_report, owned
 from luthier.decide._standing import Standing, standing
 from luthier.decide._warrant import warrant_for
 from luthier.spec import MethodName
@@ -78,12 +79,37 @@ def choose(field: Standing) -> Choice:
         if not field.adequate(rung) or not _worth_its_cost(field, rung):
             continue
         if not rung.trained:
-            return Choice(_KINDS[rung.method], rung, Warrant(False, f"{rung.rung} is enough"))
+            better = _undercut(field, rung)
+            return better or Choice(_KINDS[rung.method], rung, Warrant(False, f"{rung.rung} is enough"))
         warrant = warrant_for(field, rung)
         if warrant.granted:
             return Choice(_KINDS[rung.method], rung, warrant)
         refused.append(warrant)
     return _nothing(field, refused)
+
+
+def _undercut(field: Standing, first: RungEvidence) -> Choice | None:
+    """The adequate rung on another base that is shown to cost less to own than the first adequate one, if there is one.
+
+    Of several it is the one that costs least; a fine-tuned one needs its warrant as ever.
+    """
+    rules, cases = field.rules, len(field.evidence.cases)
+    later = field.evidence.rungs[field.evidence.rungs.index(first) + 1 :]
+    found = [
+        (owned(rung, rules, cases) or 0.0, Choice(_KINDS[rung.method], rung, warrant))
+        for rung in later
+        if rung.base != first.base and field.adequate(rung) and costs_less(rung, first, rules, cases)
+        if (warrant := _leave(field, rung)) is not None
+    ]
+    return min(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _leave(field: Standing, rung: RungEvidence) -> Warrant | None:
+    """The warrant with which a rung may be recommended; None where it may not."""
+    if not rung.trained:
+        return Warrant(False, f"{rung.rung} is enough")
+    warrant = warrant_for(field, rung)
+    return warrant if warrant.granted else None
 
 
 def _nothing(field: Standing, refused: list[Warrant]) -> Choice:

@@ -9,6 +9,13 @@ FRAME = 16  # tokens around a message, at most: role, separators
 TRIES = 3  # how often a request may be answered, and paid, before its answer can be used
 
 
+class _Account:
+    """US dollars that are spent, and set aside for requests under way."""
+
+    def __init__(self, spent: float) -> None:
+        self.spent, self.aside = spent, 0.0
+
+
 class Budget:
     """US dollars that may be spent, and what is spent or promised of them.
 
@@ -23,8 +30,25 @@ class Budget:
     """
 
     def __init__(self, limit: float, price: Price, spent: float = 0.0) -> None:
-        self.limit, self.spent = limit, spent
-        self._price, self._aside = price, 0.0
+        self.limit = limit
+        self._price, self._account = price, _Account(spent)
+
+    @property
+    def spent(self) -> float:
+        """US dollars that are spent."""
+        return self._account.spent
+
+    def shared(self, price: Price, spent: float = 0.0) -> Budget:
+        """The same money for another model: what either spends, neither has any more.
+
+        Args:
+            price: of the other model's tokens.
+            spent: US dollars that were spent on it already.
+        """
+        other = Budget(self.limit, price)
+        other._account = self._account
+        self._account.spent += spent
+        return other
 
     def set_aside(self, request: Request) -> float | None:
         """Keep what a request may cost; gives the US dollars, or None where so much is not left."""
@@ -33,17 +57,17 @@ class Budget:
             texts += [request.constraint.json_schema or "", *(request.constraint.choices or ())]
         prompt = sum(len(text.encode()) + FRAME for text in texts)
         most = TRIES * (prompt * self._price.input + request.max_tokens * self._price.output) / 1e6
-        if self.spent + self._aside + most > self.limit:
+        if self._account.spent + self._account.aside + most > self.limit:
             return None
-        self._aside += most
+        self._account.aside += most
         return most
 
     def settle(self, aside: float, answer: Answer | None) -> None:
         """What was set aside is free again, less what the answer took; None where there is none."""
-        self._aside -= aside
+        self._account.aside -= aside
         if answer is not None:
-            self.spent += cost_of(answer, self._price)
+            self._account.spent += cost_of(answer, self._price)
 
     def charge(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Tokens of a reply that was no answer."""
-        self.spent += (prompt_tokens * self._price.input + completion_tokens * self._price.output) / 1e6
+        self._account.spent += (prompt_tokens * self._price.input + completion_tokens * self._price.output) / 1e6

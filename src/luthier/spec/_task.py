@@ -145,7 +145,9 @@ class TrainSettings(Frozen):
     2023), or `dora`, which learns magnitudes apart (Liu et al. 2024). `added_tokens` are texts that become one token
     each, whose rows of the embeddings are trained beside the adapter.
 
-    `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only.
+    `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only. `seeds` is how
+    often a fine-tuned rung is trained and measured, with `seed` and those after it: the first is what is adopted, the
+    others show how much training again may change.
     `track` shows the course of training in a tracker as well; it changes nothing of the result.
     """
 
@@ -162,6 +164,7 @@ class TrainSettings(Frozen):
     micro_batch_tokens: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=16)
     seed: int = 0
+    seeds: int = Field(default=1, ge=1, le=20)
     track: TrackerName | None = None
 
 
@@ -189,7 +192,10 @@ class LatencySettings(Frozen):
 
 
 class Task(Frozen):
-    """`luthier.yaml`, read and checked. Paths are absolute after loading and lie inside `folder`."""
+    """`luthier.yaml`, read and checked. Paths are absolute after loading and lie inside `folder`.
+
+    `other_bases` are tried beside `base` on the same cases, with every method that each of them allows.
+    """
 
     task: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     goal: str = Field(min_length=1)
@@ -201,6 +207,7 @@ class Task(Frozen):
     score: Score
     bar: float | None = Field(default=None, gt=0, le=1)
     base: str
+    other_bases: tuple[str, ...] = ()
     volume: int | None = Field(default=None, ge=1)
     latency: LatencySettings = LatencySettings()
     max_answer_tokens: int | None = Field(default=None, ge=1)
@@ -223,3 +230,11 @@ class Task(Frozen):
     @classmethod
     def _one_goal(cls, value: str) -> str:
         return value.strip()
+
+    @model_validator(mode="after")
+    def _each_base_once(self) -> Task:
+        names = (self.base, *self.other_bases)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"other_bases: {twice[0]} is named twice; name the bases beside `base`, each once")
+        return self

@@ -21,6 +21,7 @@ class Refreshed:
     climbed: Climbed
     verdict: Verdict
     rung: str
+    base: str
     records: tuple[Record, ...]
     comparison: Comparison
     margin: float
@@ -62,8 +63,9 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
         binary=bench.scorer.binary,
         alpha=0.025,
     )
+    system = climbed.systems[rung]
     comparison = Comparison(
-        f"{rung} on {bench.base.name}",
+        f"{system.setup.method} on {system.setup.base}",
         f"champion ({champion_method})",
         paired.n,
         paired.difference,
@@ -75,12 +77,15 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
     slow = next((too_slow(r, bench.task.latency) for r in climbed.evidence.rungs if r.rung == rung), "")
     not_worse = comparison.low >= -rules.margin and not slow
     reason = f"too slow: {slow}; the champion stays" if slow else _reason(comparison, rules.margin)
-    return Refreshed(climbed, verdict, rung, tuple(records), comparison, rules.margin, not_worse, reason)
+    return Refreshed(
+        climbed, verdict, rung, system.setup.base, tuple(records), comparison, rules.margin, not_worse, reason
+    )
 
 
 def _fallback(climbed: Climbed, champion_method: str) -> str:
-    if champion_method in climbed.systems:
-        return champion_method
+    same = [rung for rung, system in climbed.systems.items() if system.setup.method == champion_method]
+    if same:
+        return same[0]
     return max(climbed.records, key=lambda r: sum(x.score for x in climbed.records[r]) / len(climbed.records[r]))
 
 
