@@ -30,19 +30,19 @@ def init_example(folder: Path) -> list[Path]:
 
 
 def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
-    """Write a `luthier.yaml` for a data file, with the scorer that its outputs suggest; gives the files written.
+    """Write a `luthier.yaml` for a data file, with score and goal as its outputs suggest; gives the files written.
 
-    Rows of test files of other tools that cannot be used do not stand in the way: `check` names them, `check --fix`
-    leaves them out. Data that lie outside the folder are copied into it: a task's files are moved and locked as one.
+    Rows that cannot be used do not stand in the way where others can: `check` names them, `check --fix` leaves them
+    out. Data that lie outside the folder are copied into it: a task's files are moved and locked as one.
 
     Raises:
-        DataError: the examples cannot be read.
+        DataError: the examples cannot be read, or no row can be used.
         PathError: there is a `luthier.yaml`, or a file of that name, already.
     """
     reading = scan_examples(examples, keep_rest=True)
     kinds = {str(rest["assert"]) for rest in reading.rest if "assert" in rest}
-    if not kinds or not reading.examples:
-        read_examples(examples)  # says which rows cannot be used
+    if not reading.examples:
+        read_examples(examples)  # says why none can be used
     inside = examples.resolve().is_relative_to(folder.resolve())
     target = examples.resolve() if inside else folder.resolve() / examples.name
     _refuse_existing([folder / "luthier.yaml", *([] if inside else [target])])
@@ -55,23 +55,33 @@ def init_task(folder: Path, examples: Path, base: str) -> list[Path]:
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in folder.resolve().name).strip("-._") or "task"
     named = target.relative_to(folder.resolve())
     outputs = [row.output for row in reading.examples]
-    score = "{kind: contains}" if kinds == {"contains"} else _suggest_score(outputs)
-    text = _TEMPLATE.format(name=name, examples=named, score=score, base=base)
+    score: str = "contains" if kinds == {"contains"} else _suggest_score(outputs)
+    text = _TEMPLATE.format(name=name, goal=_GOALS[score], examples=named, score=score, base=base)
     write_text_atomic(folder / "luthier.yaml", text)
     return written
 
 
 _TEMPLATE = """\
 task: {name}
-goal: Say here in one sentence what the model must do with an input.   # the first prompt that is tried
+goal: {goal}   # say it in your words: it is the first prompt
 examples: {examples}
-score: {score}
+score: {{kind: {score}}}
 bar: 0.90                # mean score that is good enough
 base: {base}
 # documents: docs/       # knowledge that answers may need
 # instructions: prompt.md
 # volume: 100000         # requests a month
 """
+
+
+# What can be said of a task from the form of its outputs alone; a user knows better, and is told to say it.
+_GOALS = {
+    "contains": "Answer the question.",
+    "json": "Turn the input into one JSON object.",
+    "label": "Give the label that fits the input.",
+    "answer": "Answer as briefly as possible.",
+    "chrf": "Write the answer to the input.",
+}
 
 
 def _suggest_score(outputs: list[str]) -> str:
@@ -84,11 +94,11 @@ def _suggest_score(outputs: list[str]) -> str:
             return False
 
     if all(is_object(text) for text in outputs):
-        return "{kind: json}"
+        return "json"
     if len(set(outputs)) <= max(2, len(outputs) // 5) and max(map(len, outputs)) <= 80:
-        return "{kind: label}"
+        return "label"
     words = sorted(len(text.split()) for text in outputs)
-    return "{kind: answer}" if words[len(words) // 2] <= 6 else "{kind: chrf}"
+    return "answer" if words[len(words) // 2] <= 6 else "chrf"
 
 
 def _refuse_existing(paths: list[Path]) -> None:

@@ -29,4 +29,6 @@ def command(folder: Path, examples: Path | None, example: bool, base: str, as_js
         return
     for path in written:
         click.echo(f"wrote {path}")
+    if not example:
+        click.echo(f"say in one sentence what the model must do: goal: in {folder / 'luthier.yaml'}")
     click.echo(f"next: luthier check -C {folder}")
