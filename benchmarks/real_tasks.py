@@ -169,6 +169,7 @@ def make(name: str, out: Path, shared: Path, bar: float | None, seed: int = 0) -
     build, usual = TASKS[name]
     out.mkdir(parents=True)
     task = {"base": BASE, "volume": 100_000} | build(out, shared / "data", bar or usual)
+    task["decide"] = {"development_cases": 24} | task.get("decide", {})  # half of the default, for a small machine
     task["split"] = task.get("split", {}) | {"seed": seed}
     task["train"] = task.get("train", {}) | {"seed": seed}
     (out / "luthier.yaml").write_text(yaml.safe_dump(task, sort_keys=False, allow_unicode=True), "utf-8")
