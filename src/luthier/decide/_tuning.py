@@ -262,11 +262,13 @@ def adapter_place(bench: Bench, rows: Sequence[TrainingRow], replay: Sequence[Tr
 
 
 def _untrained(bench: Bench, reader: System | None) -> System:
-    """The system to train, with the goal as its whole instructions: what a long prompt would describe is learned.
+    """The system to train. With the goal as its whole instructions, what a long prompt would describe is learned.
 
     A short prompt makes every request cheaper, and a small base follows it better once it is trained.
     """
-    instructions = bench.task.goal
+    task = bench.task
+    whole = task.instructions.strip() if task.train.prompt == "instructions" else ""
+    instructions = whole or task.goal
     if reader is None:
         return plain_system(bench, "fine-tune", instructions)
     setup = replace(reader.setup, method="fine-tune + retrieval", instructions=instructions, demonstrations=())

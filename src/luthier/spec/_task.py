@@ -139,11 +139,14 @@ class TrainSettings(Frozen):
     """How to fine-tune. None means: by table, from the size of the base and the number of rows.
 
     `qlora` is LoRA on a base in 4 bits (NF4 with double quantisation, Dettmers et al. 2023); it needs bitsandbytes.
-    Of both: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an adapter, as the
-    model's modules end (`q_proj`), all of them where None; of the blocks that layers stand in, the first `from_layer`
-    get none; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which scales by the root of the rank (Kalajdzievski
-    2023), or `dora`, which learns magnitudes apart (Liu et al. 2024). `added_tokens` are texts that become one token
-    each, whose rows of the embeddings are trained beside the adapter.
+    `prompt` says what stands before an input: the goal alone, so that what longer instructions describe is learned and
+    every request is shorter, or all the instructions, which is safer where rows are few.
+
+    Of LoRA and QLoRA: `alpha` None is 32 (8 with `rslora`); `layers` are names of the linear layers that get an
+    adapter, as the model's modules end (`q_proj`), all of them where None; of the blocks that layers stand in, the
+    first `from_layer` get none; `variant` is plain LoRA (Hu et al. 2021), `rslora`, which scales by the root of the
+    rank (Kalajdzievski 2023), or `dora`, which learns magnitudes apart (Liu et al. 2024). `added_tokens` are texts
+    that become one token each, whose rows of the embeddings are trained beside the adapter.
 
     `micro_batch_tokens` are run at once; fewer need less memory and change the result by rounding only. `seeds` is how
     often a fine-tuned rung is trained and measured, with `seed` and those after it: the first is what is adopted, the
@@ -152,6 +155,7 @@ class TrainSettings(Frozen):
     """
 
     method: Literal["lora", "qlora", "full"] = "lora"
+    prompt: Literal["goal", "instructions"] = "goal"
     rank: int = Field(default=16, ge=1, le=512)
     alpha: int | None = Field(default=None, ge=1)
     layers: tuple[str, ...] | None = Field(default=None, min_length=1)

@@ -1,0 +1,79 @@
+"""Which rungs are planned on which bases, in what order; and with which prompt a fine-tuned rung is trained."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from luthier.api import Project
+from luthier.decide import planned_rungs
+from luthier.decide._planned import base_labels
+from luthier.decide._tuning import _untrained, training_rows
+from luthier.errors import SpecError
+from luthier.models import Budget, Price, ScriptedModel
+from luthier.models._base import Answer
+from luthier.models._base import Request as Asked
+
+
+def bench_of(folder: Path, **changes):
+    rows = [{"prompt": f"question {i}", "completion": "yes" if i % 2 else "no"} for i in range(60)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (folder / "answers.json").write_text('{"*": "yes"}', "utf-8")
+    models = {
+        name: {"input": usd, "cached": usd, "output": usd} for name, usd in (("cheap", 1), ("dear", 9), ("mid", 3))
+    }
+    sheet = {"date": "2026-01-31", "source": "test", "models": models}
+    (folder / "prices.yaml").write_text(json.dumps(sheet), "utf-8")
+    task = {"task": "t", "goal": "Say yes or no.", "examples": "rows.jsonl", "score": {"kind": "label"}}
+    task |= {"base": f"scripted:{folder}/answers.json", "prices": "prices.yaml", "instructions": "Long. Instructions."}
+    (folder / "luthier.yaml").write_text(json.dumps(task | changes), "utf-8")
+    return Project(folder)._bench()
+
+
+def scripted(name: str) -> ScriptedModel:
+    return ScriptedModel({"*": "yes"}, name=name)
+
+
+def test_a_base_with_all_its_rungs_stands_before_a_dearer_one(tmp_path):
+    bench = bench_of(tmp_path, decide={"methods": ["prompt", "few-shot"]})
+    bases = replace(bench, base=scripted("unpriced"), others=(scripted("dear"), scripted("cheap"), scripted("mid")))
+    order = ["cheap", "mid", "dear", "unpriced"]
+    assert [s.rung for s in planned_rungs(bases)] == [f"{m} on {b}" for b in order for m in ("prompt", "few-shot")]
+    assert [s.rung for s in planned_rungs(replace(bases, others=()))] == ["prompt", "few-shot"]
+
+
+def test_labels_are_short_and_differ():
+    names = ["http://h/v1#big", "org/small", "/models/small", "smollm2-135m"]
+    assert base_labels(names) == {
+        "http://h/v1#big": "big",
+        "org/small": "org/small",
+        "/models/small": "/models/small",
+        "smollm2-135m": "smollm2-135m",
+    }
+
+
+def test_a_base_is_named_once(tmp_path):
+    with pytest.raises(SpecError, match="is named twice"):
+        bench_of(tmp_path, other_bases=["x", "x"])
+
+
+def test_bases_share_one_budget():
+    price = Price(input=1.0, cached=1.0, output=1.0, date="2026-01-31", source="test")
+    first = Budget(0.001, price, spent=0.0004)
+    second = first.shared(price, spent=0.0003)
+    assert first.spent == second.spent == pytest.approx(0.0007)
+    request = Asked((), 50)
+    aside = second.set_aside(request)
+    assert aside is not None
+    assert first.set_aside(Asked((), 60)) is None  # what the other one has promised is not there
+    second.settle(aside, Answer("x", 100, 50, 0.0, "stop"))
+    assert first.spent == pytest.approx(0.0007 + 150e-6)
+
+
+@pytest.mark.parametrize(("prompt", "said"), [("goal", "Say yes or no."), ("instructions", "Long. Instructions.")])
+def test_a_fine_tune_is_trained_with_the_prompt_that_the_task_says(prompt, said, tmp_path):
+    bench = bench_of(tmp_path, train={"prompt": prompt})
+    system = _untrained(bench, None)
+    assert {row.messages[0].content for row in training_rows(bench, system)} == {said}
+    assert system.request(bench.test[0].messages).messages[0].content == said  # and served with it
