@@ -45,6 +45,8 @@ class Bench:
     @cached_property
     def each(self) -> tuple[Bench, ...]:
         """The bench of every base by itself, that of `base` first."""
+        if not self.others:
+            return (self,)
         return tuple(replace(self, base=base, others=()) for base in (self.base, *self.others))
 
     def on(self, name: str) -> Bench:
