@@ -11,7 +11,17 @@ from pathlib import Path
 from luthier.data import Example, Message, Split, content_hash
 from luthier.evaluate import Scorer
 from luthier.models import Model
-from luthier.retrieve import Embedder, Index, IndexItem, build_index, chunk_documents, load_embedder, read_documents
+from luthier.retrieve import (
+    Embedder,
+    Index,
+    IndexItem,
+    Reranker,
+    build_index,
+    chunk_documents,
+    load_embedder,
+    load_reranker,
+    read_documents,
+)
 from luthier.spec import Task
 from luthier.store import Store
 
@@ -44,6 +54,12 @@ class Bench:
     def embedder(self) -> Embedder:
         """The embedding model that the task names."""
         return load_embedder(self.task.retrieval.embedding)
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The cross-encoder that the task names, if it names one."""
+        name = self.task.retrieval.reranker
+        return None if name is None else load_reranker(name)
 
     @cached_property
     def pool(self) -> dict[str, Example]:

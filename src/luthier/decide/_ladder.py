@@ -250,6 +250,6 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             task.bar,
             bench.score_hash,
             task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
-            task.retrieval.model_dump(mode="json"),
+            task.retrieval.model_dump(mode="json", exclude_defaults=True) | {"embedding": task.retrieval.embedding},
         ]
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from luthier.data import Example, Message
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared, choose
+from luthier.decide._passages import asked_of_documents, best_search, retrieved
 from luthier.decide._system import Lookup, SearchMode, Setup, System
 from luthier.decide._wordings import wordings
 from luthier.retrieve import Index
@@ -33,7 +34,7 @@ def variant_count(method: str, bench: Bench) -> int:
         return sum(DRAWS) * (1 + with_twins)
     if method == "few-shot nearest":
         return len(NEAREST_DEMONSTRATIONS) * len(SEARCH_MODES) + with_twins
-    return len(_passage_settings()) + 1
+    return len(_passage_settings()) + 2
 
 
 def _passage_settings() -> list[tuple[int, int]]:
@@ -95,19 +96,40 @@ def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
 
 
 def retrieval(bench: Bench, best_prompt: System) -> Prepared:
-    """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen."""
-    candidates = []
+    """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen.
+
+    How they are searched is chosen before, on training rows whose answers stand in the documents, which costs no answer
+    of the base; where answers do not stand there, by reciprocal ranks.
+    """
+    candidates, searches = [], []
     indexes = {max_chars: bench.documents(max_chars) for max_chars in CHUNK_CHARS}
+    rows = {max_chars: asked_of_documents(bench, index) for max_chars, index in indexes.items()}
     for max_chars, k in _passage_settings():
         index = indexes[max_chars]
-        base = replace(_renamed(best_prompt, "retrieval"), document_index=index)
-        system = _with(base, passages=_lookup(bench, index, k, "hybrid"))
-        candidates.append(Candidate(f"{k} passages of {max_chars} characters", system))
-    shown = draw_demonstrations(bench, 2, 0)
-    first = candidates[0]
-    worked = tuple(_open_book(first.system, example) for example in shown)
-    candidates.append(Candidate(f"{first.label}, 2 demonstrations", _with(first.system, demonstrations=worked)))
-    return choose(candidates, bench)
+        lookup, table = best_search(bench, index, k, rows[max_chars])
+        searches += [{"characters": max_chars} | row for row in table]
+        base = replace(_renamed(best_prompt, "retrieval"), document_index=index, reranker=bench.reranker)
+        system = _with(base, passages=lookup)
+        by = "" if lookup.mode == "hybrid" else f", {lookup.words}"
+        candidates.append(Candidate(f"{k} passages of {max_chars} characters{by}", system))
+    candidates += _with_demonstrations(bench, candidates[0], nearest=bool(rows[CHUNK_CHARS[0]]))
+    found = choose(candidates, bench)
+    told = {"retrieved": retrieved(found.system, bench.development), **({"searches": searches} if searches else {})}
+    return replace(found, choices=found.choices | told)
+
+
+def _with_demonstrations(bench: Bench, first: Candidate, *, nearest: bool) -> list[Candidate]:
+    """A candidate with two worked examples, each with its passages; `nearest` looks them up as well.
+
+    Where answers do not stand in the documents, the nearest examples without them (few-shot nearest) show as much.
+    """
+    worked = tuple(_open_book(first.system, example) for example in draw_demonstrations(bench, 2, 0))
+    found = [Candidate(f"{first.label}, 2 demonstrations", _with(first.system, demonstrations=worked))]
+    if nearest:
+        lookup = _lookup(bench, bench.demonstrations, 2, "hybrid")
+        system = replace(first.system, demonstration_index=bench.demonstrations, pool=bench.pool)
+        found.append(Candidate(f"{first.label}, 2 nearest demonstrations", _with(system, nearest=lookup)))
+    return found
 
 
 def draw_demonstrations(bench: Bench, k: int, draw: int) -> tuple[Example, ...]:

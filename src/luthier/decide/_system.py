@@ -12,25 +12,52 @@ from typing import Any, Literal
 from luthier.data import Example, Message, Source, content_hash, messages_from, with_instructions
 from luthier.errors import ReleaseError
 from luthier.models import Constraint, Model, Request
-from luthier.retrieve import Index
+from luthier.retrieve import Hit, Index, Reranker, load_reranker
 from luthier.spec import MethodName
 from luthier.store import hash_folder, read_json, write_json, write_text_atomic
 
-SYSTEM_FORMAT = 1
+SYSTEM_FORMAT = 2  # 1: without what `Setup.format` names; systems that use none of it are still written as 1
+RERANKED = 8  # passages that a reranker reads for each that is shown, at least
 
-SearchMode = Literal["lexical", "dense", "hybrid"]
+SearchMode = Literal["lexical", "dense", "hybrid", "scores", "sentences"]
 OpenModel = Callable[[str, Path | None, float], Model]
 OpenIndex = Callable[[Path, str | None], Index]
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """How many items are looked up for a request, and how: `embedding` is None for purely lexical search."""
+    """How many items are looked up for a request, and how: `embedding` is None for purely lexical search.
+
+    `reranker` is the name of the cross-encoder that puts the best in order, `reranking` its identity; None without one.
+    """
 
     k: int
     mode: SearchMode
     embedding: str | None
     index: str  # identity of the index
+    reranker: str | None = None
+    reranking: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What is searched by, for people."""
+        by = {"scores": "hybrid by scores", "sentences": "hybrid by scores and sentences"}.get(self.mode, self.mode)
+        return by if self.reranker is None else f"{by}, reranked by {self.reranker}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without a reranker where there is none: as format 1 had it."""
+        return {name: value for name, value in asdict(self).items() if name[:6] != "rerank" or value is not None}
+
+
+def looked_up(index: Index, query: str, lookup: Lookup, reranker: Reranker | None) -> list[Hit]:
+    """What a lookup finds for a query, best first."""
+    if lookup.reranker is None:
+        return index.search(query, lookup.k, mode=lookup.mode)
+    assert reranker is not None  # loaded together with the lookup that names it
+    hits = index.search(query, max(RERANKED, 4 * lookup.k), mode=lookup.mode)
+    scores = reranker.scores(query, [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits])
+    order = sorted(range(len(hits)), key=lambda i: -scores[i])  # stable: ties stay in the order of the first search
+    return [hits[i] for i in order[: lookup.k]]
 
 
 @dataclass(frozen=True)
@@ -52,14 +79,24 @@ class Setup:
     adapter: str | None = None
     scale: float = 1.0
 
+    @property
+    def format(self) -> int:
+        """The lowest format that says all of it, so that what older versions could say keeps its identity.
+
+        Format 2 has searches by scores, rerankers, and nearest demonstrations that show passages.
+        """
+        lookups = [lookup for lookup in (self.nearest, self.passages) if lookup is not None]
+        later = any(lookup.mode in ("scores", "sentences") or lookup.reranker is not None for lookup in lookups)
+        return 2 if later or len(lookups) == 2 else 1
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; demonstrations as chat rows."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return plain | {
-            "format": SYSTEM_FORMAT,
+            "format": self.format,
             "demonstrations": [_row(example) for example in self.demonstrations],
-            "nearest": None if self.nearest is None else asdict(self.nearest),
-            "passages": None if self.passages is None else asdict(self.passages),
+            "nearest": None if self.nearest is None else self.nearest.as_dict(),
+            "passages": None if self.passages is None else self.passages.as_dict(),
             "constraint": None if self.constraint is None else self.constraint.as_dict(),
         }
 
@@ -102,6 +139,7 @@ class System:
     document_index: Index | None = None
     pool: Mapping[str, Example] = field(default_factory=dict)
     adapter_folder: Path | None = None
+    reranker: Reranker | None = None
 
     @property
     def identity(self) -> str:
@@ -118,11 +156,19 @@ class System:
         turns = [m for m in told if m.role != "system"]
         query = "\n".join(m.content for m in turns)
         for example in self.shown(query):
-            rendered += [m for m in example.messages if m.role != "system"]
+            rendered += self._worked(example)
             rendered.append(Message("assistant", example.output))
         if self.setup.passages is not None:
             turns[-1] = Message("user", self._with_passages(turns[-1].content, query))
         return Request((*rendered, *turns), self.setup.max_tokens, self.setup.constraint)
+
+    def _worked(self, example: Example) -> list[Message]:
+        """The turns before a demonstration's answer; one that is looked up gets its passages as a question does."""
+        turns = [m for m in example.messages if m.role != "system"]
+        if self.setup.nearest is not None and self.setup.passages is not None:
+            query = "\n".join(m.content for m in turns)
+            turns[-1] = Message("user", self._with_passages(turns[-1].content, query))
+        return turns
 
     def shown(self, query: str) -> tuple[Example, ...]:
         """The demonstrations shown for a query; the nearest stand last, next to the question."""
@@ -139,7 +185,7 @@ class System:
         if lookup is None:
             return []
         assert self.document_index is not None  # set together with `passages`
-        return [hit.text for hit in self.document_index.search(query, lookup.k, mode=lookup.mode)]
+        return [hit.text for hit in looked_up(self.document_index, query, lookup, self.reranker)]
 
     def _with_passages(self, text: str, query: str) -> str:
         found = "\n\n".join(self.passages(query))
@@ -188,7 +234,7 @@ class System:
             system = replace(system, demonstration_index=index, pool=pool)
         if setup.passages is not None:
             index = _checked(open_index(folder / "documents", setup.passages.embedding), setup.passages)
-            system = replace(system, document_index=index)
+            system = replace(system, document_index=index, reranker=_reranker(setup.passages))
         return system
 
 
@@ -210,6 +256,19 @@ def _checked(index: Index, lookup: Lookup) -> Index:
     if index.identity != lookup.index:
         raise ReleaseError(f"{index.folder} was changed: its content is not what system.json says", fix=_RESTORE)
     return index
+
+
+def _reranker(lookup: Lookup) -> Reranker | None:
+    if lookup.reranker is None:
+        return None
+    found = load_reranker(lookup.reranker)
+    if found.identity != lookup.reranking:
+        raise ReleaseError(
+            f"the reranker {lookup.reranker} is not the one that this system was measured with",
+            why=f"its identity is {found.identity[:12]}, not {(lookup.reranking or '')[:12]}",
+            fix="restore its files, or measure the new one: luthier decide",
+        )
+    return found
 
 
 def _row(example: Example) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def _untrained(bench: Bench, reader: System | None) -> System:
     if reader is None:
         return plain_system(bench, "fine-tune", instructions)
     setup = replace(reader.setup, method="fine-tune + retrieval", instructions=instructions, demonstrations=())
-    return replace(reader, setup=setup)
+    return replace(reader, setup=replace(setup, nearest=None), demonstration_index=None, pool={})
 
 
 def _development_score(bench: Bench, untrained: System) -> Callable[[LocalModel], float]:

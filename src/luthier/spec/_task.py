@@ -166,9 +166,13 @@ class TrainSettings(Frozen):
 
 
 class RetrievalSettings(Frozen):
-    """What documents are indexed with: `minilm`, `wordllama`, or any sentence-transformers id or folder."""
+    """What documents are indexed with: `minilm`, `wordllama`, or any sentence-transformers id or folder.
+
+    `reranker` is a cross-encoder (a hub id or a folder of sentence-transformers) that may put what was found in order.
+    """
 
     embedding: str = "minilm"
+    reranker: str | None = None
 
 
 class DecideSettings(Frozen):
