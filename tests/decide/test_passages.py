@@ -16,6 +16,8 @@ from luthier.data import Example, Message, Source, content_hash
 from luthier.decide import Bench, Climb, Lookup, Setup, System, climb, decide, rules_of
 from luthier.decide import _passages as passages
 from luthier.decide import _system as systems
+from luthier.decide._open_book import open_book_rows
+from luthier.decide._passages import stands_in
 from luthier.decide._rungs import plain_system, retrieval, variant_count
 from luthier.errors import ReleaseError
 from luthier.models import Constraint, Request, ScriptedModel
@@ -219,3 +221,88 @@ def test_a_system_of_a_format_to_come_is_refused() -> None:
     [first, *_] = OLD.values()
     with pytest.raises(ReleaseError, match="this system has format 9"):
         Setup.from_dict(first.as_dict() | {"format": 9})
+
+
+# rows to train a reader on ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return bench_of(tmp_path_factory.mktemp("open"), reader, split={"train": 0.8, "development": 0.1, "test": 0.1})
+
+
+def system_of(bench: Bench, k: int) -> System:
+    index = bench.documents(700)
+    plain = plain_system(bench, "fine-tune + retrieval", "Answer.")
+    lookup = Lookup(k, "hybrid", "minilm", index.identity)
+    return replace(plain, setup=replace(plain.setup, passages=lookup), document_index=index)
+
+
+def holds(row) -> bool:
+    return stands_in(row.output, [row.messages[-1].content])
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_share_of_the_rows_loses_the_passage_and_keeps_as_many(stock: Bench, k: int) -> None:
+    bench = stock
+    system = system_of(bench, k)
+    rows, counts = open_book_rows(bench, system, without=0.5)
+    assert counts["rows"] == len(rows) == len(bench.split.train) == counts["found"] + counts["taken_out"]
+    assert 0.2 * len(rows) <= counts["taken_out"] <= 0.8 * len(rows)
+    assert sum(not holds(row) for row in rows) == counts["taken_out"]
+    assert all(row.messages[-1].content.count("In our store") == k for row in rows)
+    assert [row.output for row in rows] == [example.output for example in bench.split.train]
+
+
+def test_without_a_share_the_rows_are_what_is_served(stock: Bench) -> None:
+    bench = stock
+    system = system_of(bench, 3)
+    rows, counts = open_book_rows(bench, system, without=0.0)
+    assert counts["found"] == len(rows) and counts["taken_out"] == 0
+    assert [row.messages for row in rows] == [system.request(e.messages).messages for e in bench.split.train]
+
+
+def test_the_same_bench_gives_the_same_rows_and_another_seed_others(stock: Bench) -> None:
+    bench = stock
+    system = system_of(bench, 1)
+    one, two = open_book_rows(bench, system), open_book_rows(bench, system)
+    other = open_book_rows(replace(bench, split=replace(bench.split, seed=bench.split.seed + 1)), system)
+    assert one == two and one[0] != other[0]
+    assert 0 < one[1]["taken_out"] < len(one[0]) / 2
+
+
+def test_a_passage_that_the_search_missed_is_put_among_the_others(stock: Bench, monkeypatch) -> None:
+    bench = stock
+    system = system_of(bench, 3)
+    first = next(iter(BINS))
+
+    def misses(index, query, lookup, reranker, *, k=None):
+        hits = index.search(query, 12, mode=lookup.mode)
+        return [
+            hit for hit in hits if first in hit.text or not any(part in query for part in BINS if part in hit.text)
+        ][: k or lookup.k]
+
+    monkeypatch.setattr("luthier.decide._system.looked_up", misses)
+    monkeypatch.setattr("luthier.decide._open_book.looked_up", misses)
+    rows, counts = open_book_rows(bench, system)
+    assert counts["put_in"] >= len(rows) - 1 and counts["missing"] == 0
+    assert sum(holds(row) for row in rows) >= counts["put_in"]
+    assert all(row.messages[-1].content.count("In our store") == 3 for row in rows)
+    places = {
+        [
+            stands_in(row.output, [text]) for text in row.messages[-1].content.split("\n\n") if "In our store" in text
+        ].index(True)
+        for row in rows
+        if holds(row)
+    }
+    assert places == {0, 1, 2}
+
+
+def test_where_answers_stand_in_no_document_rows_are_as_they_are_looked_up(stock: Bench) -> None:
+    bench = stock
+    labels = tuple(replace(example, output=f"label {i % 3}") for i, example in enumerate(bench.split.train))
+    bench = replace(bench, split=replace(bench.split, train=labels))
+    system = system_of(bench, 1)
+    rows, counts = open_book_rows(bench, system, without=0.5)
+    assert counts == {"rows": len(labels)}
+    assert [row.messages for row in rows] == [system.request(e.messages).messages for e in labels]

@@ -49,15 +49,18 @@ class Lookup:
         return {name: value for name, value in asdict(self).items() if name[:6] != "rerank" or value is not None}
 
 
-def looked_up(index: Index, query: str, lookup: Lookup, reranker: Reranker | None) -> list[Hit]:
-    """What a lookup finds for a query, best first."""
+def looked_up(
+    index: Index, query: str, lookup: Lookup, reranker: Reranker | None, *, k: int | None = None
+) -> list[Hit]:
+    """What a lookup finds for a query, best first: as many as it says, or `k`."""
+    k = lookup.k if k is None else k
     if lookup.reranker is None:
-        return index.search(query, lookup.k, mode=lookup.mode)
+        return index.search(query, k, mode=lookup.mode)
     assert reranker is not None  # loaded together with the lookup that names it
-    hits = index.search(query, max(RERANKED, 4 * lookup.k), mode=lookup.mode)
+    hits = index.search(query, max(RERANKED, 4 * k), mode=lookup.mode)
     scores = reranker.scores(query, [f"{hit.title}\n{hit.text}" if hit.title else hit.text for hit in hits])
     order = sorted(range(len(hits)), key=lambda i: -scores[i])  # stable: ties stay in the order of the first search
-    return [hits[i] for i in order[: lookup.k]]
+    return [hits[i] for i in order[:k]]
 
 
 @dataclass(frozen=True)
@@ -146,10 +149,11 @@ class System:
         """Content hash of the setup: the same wherever the system is loaded."""
         return content_hash(self.setup.as_dict())
 
-    def request(self, messages: Sequence[Message]) -> Request:
+    def request(self, messages: Sequence[Message], found: Sequence[str] | None = None) -> Request:
         """The whole conversation that the model is asked, for a user's messages: the only place where it is built.
 
         Order: instructions, demonstrations as turns of their own, earlier turns, passages with the last user message.
+        `found` are passages to show in place of those that are looked up (for training).
         """
         told = with_instructions(self.setup.instructions, messages)
         rendered = [m for m in told if m.role == "system"]
@@ -159,7 +163,8 @@ class System:
             rendered += self._worked(example)
             rendered.append(Message("assistant", example.output))
         if self.setup.passages is not None:
-            turns[-1] = Message("user", self._with_passages(turns[-1].content, query))
+            shown = self.passages(query) if found is None else found
+            turns[-1] = Message("user", _with_passages(turns[-1].content, shown))
         return Request((*rendered, *turns), self.setup.max_tokens, self.setup.constraint)
 
     def _worked(self, example: Example) -> list[Message]:
@@ -167,7 +172,7 @@ class System:
         turns = [m for m in example.messages if m.role != "system"]
         if self.setup.nearest is not None and self.setup.passages is not None:
             query = "\n".join(m.content for m in turns)
-            turns[-1] = Message("user", self._with_passages(turns[-1].content, query))
+            turns[-1] = Message("user", _with_passages(turns[-1].content, self.passages(query)))
         return turns
 
     def shown(self, query: str) -> tuple[Example, ...]:
@@ -186,10 +191,6 @@ class System:
             return []
         assert self.document_index is not None  # set together with `passages`
         return [hit.text for hit in looked_up(self.document_index, query, lookup, self.reranker)]
-
-    def _with_passages(self, text: str, query: str) -> str:
-        found = "\n\n".join(self.passages(query))
-        return f"{found}\n\n{text}" if found else text
 
     def save(self, folder: Path) -> None:
         """Write the system into an empty folder: `system.json`, and the adapter, pool and indexes that it needs."""
@@ -250,6 +251,11 @@ def read_setup(folder: Path) -> Setup:
     if not (folder / "system.json").is_file():
         raise ReleaseError(f"{folder} holds no system.json", fix=_RESTORE)
     return Setup.from_dict(read_json(folder / "system.json"))
+
+
+def _with_passages(text: str, passages: Sequence[str]) -> str:
+    found = "\n\n".join(passages)
+    return f"{found}\n\n{text}" if found else text
 
 
 def _checked(index: Index, lookup: Lookup) -> Index:
