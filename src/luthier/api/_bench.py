@@ -9,7 +9,7 @@ from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
 from luthier.errors import ModelError, Problem, ScorerError
 from luthier.evaluate import Scorer, make_scorer, spent_on
-from luthier.models import Budget, EndpointModel, load_model, load_outline, price_of, weights_at_hand
+from luthier.models import Budget, EndpointModel, Model, load_model, load_outline, price_of, weights_at_hand
 from luthier.spec import Task
 from luthier.store import Store
 
@@ -34,7 +34,18 @@ def open_bench(
     progress(f"load {name}", 1, 1, "")
     if isinstance(model, EndpointModel):
         model.spend_within(_budget(task, store, model))
-    return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress)
+    optimiser = _optimiser(task, store) if fetch else None
+    return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress, optimiser)
+
+
+def _optimiser(task: Task, store: Store) -> Model | None:
+    """The model that writes instructions, where the task names one; the budget holds for it as it does for the base."""
+    if task.decide.optimiser is None:
+        return None
+    model = load_model(task.decide.optimiser)
+    if isinstance(model, EndpointModel):
+        model.spend_within(_budget(task, store, model))
+    return model
 
 
 def _budget(task: Task, store: Store, model: EndpointModel) -> Budget | None:

@@ -18,6 +18,7 @@ from luthier.decide import (
     draw_demonstrations,
     forecast_training,
     most_probes,
+    optimiser_answers,
     own_machine_price,
     plain_system,
     planned_rungs,
@@ -192,7 +193,7 @@ def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, floa
     if tuned:  # an adapter as it was trained has been scored while training
         choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
-        choosing = answers_to_choose(variant_count(method, bench), cases)
+        choosing = answers_to_choose(variant_count(method, bench), cases) + optimiser_answers(method, bench)
     answers = choosing + len(bench.test)
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     return _step(f"measure {method}", answers, bench, speed, tokens)

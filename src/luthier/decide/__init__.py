@@ -20,6 +20,7 @@ from luthier.decide._evidence import (
 )
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, possible_rungs, rules_of
 from luthier.decide._latency import too_slow
+from luthier.decide._optimise import optimiser_answers
 from luthier.decide._power import Outlook, PairOutlook, Power, power_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
@@ -74,6 +75,7 @@ __all__ = [
     "forecast_training",
     "measure_curve",
     "most_probes",
+    "optimiser_answers",
     "own_machine_price",
     "plain_system",
     "planned_rungs",

@@ -39,7 +39,8 @@ def silent(stage: str, done: int, total: int, remark: str) -> None:
 class Bench:
     """The bench that systems are built and measured on.
 
-    `groups` names the independent source of each test case (see `data.groups_of`).
+    `groups` names the independent source of each test case (see `data.groups_of`). `optimiser` writes new instructions
+    where the task names one for it; otherwise the base does.
     """
 
     task: Task
@@ -49,6 +50,7 @@ class Bench:
     base: Model
     store: Store
     progress: Progress = silent
+    optimiser: Model | None = None
 
     @cached_property
     def embedder(self) -> Embedder:

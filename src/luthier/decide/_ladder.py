@@ -160,7 +160,7 @@ def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared])
 
     builders: dict[MethodName, Callable[[], Prepared]] = {
         "prompt": lambda: prompt(bench),
-        "constrained": lambda: constrained(bench),
+        "constrained": lambda: constrained(bench, chosen("prompt", prompt) if bench.task.decide.optimise else None),
         "few-shot": lambda: few_shot(bench, chosen("prompt", prompt)),
         "few-shot nearest": lambda: few_shot_nearest(bench, chosen("prompt", prompt)),
         "retrieval": lambda: reader(bench),
@@ -251,5 +251,6 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             bench.score_hash,
             task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
             task.retrieval.model_dump(mode="json", exclude_defaults=True) | {"embedding": task.retrieval.embedding},
+            *([task.decide.optimise, task.decide.optimiser] if task.decide.optimise else []),
         ]
     )

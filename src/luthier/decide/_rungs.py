@@ -10,6 +10,7 @@ from dataclasses import replace
 from luthier.data import Example, Message
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared, choose
+from luthier.decide._optimise import optimised_few_shot, optimised_prompt
 from luthier.decide._passages import asked_of_documents, best_search, retrieved
 from luthier.decide._system import Lookup, SearchMode, Setup, System
 from luthier.decide._wordings import wordings
@@ -59,13 +60,19 @@ def plain_system(bench: Bench, method: str, instructions: str) -> System:
 def prompt(bench: Bench) -> Prepared:
     """Instructions only; the wording is chosen on development cases."""
     texts = wordings(bench.task, bench.scorer, bench.split.train)
-    return choose([Candidate(name, plain_system(bench, "prompt", text)) for name, text in texts.items()], bench)
+    found = choose([Candidate(name, plain_system(bench, "prompt", text)) for name, text in texts.items()], bench)
+    return optimised_prompt(bench, found)
 
 
-def constrained(bench: Bench) -> Prepared:
-    """Instructions, with an answer that cannot leave the label set or the JSON schema."""
+def constrained(bench: Bench, best_prompt: System | None = None) -> Prepared:
+    """Instructions, with an answer that cannot leave the label set or the JSON schema.
+
+    The instructions of `best_prompt` are tried beside the wordings, where they are none of these.
+    """
     constraint = bench.scorer.constraint()
     texts = wordings(bench.task, bench.scorer, bench.split.train)
+    if best_prompt is not None and best_prompt.setup.instructions not in texts.values():
+        texts["as found for the prompt"] = best_prompt.setup.instructions
     candidates = []
     for name, text in texts.items():
         system = plain_system(bench, "constrained", text)
@@ -81,7 +88,8 @@ def few_shot(bench: Bench, best_prompt: System) -> Prepared:
         for k, draws in zip(FIXED_DEMONSTRATIONS, DRAWS, strict=True)
         for draw in range(draws)
     ]
-    return choose(candidates + _constrained_twins(bench, candidates), bench)
+    found = choose(candidates + _constrained_twins(bench, candidates), bench)
+    return optimised_few_shot(bench, found, lambda k, draw: draw_demonstrations(bench, k, draw))
 
 
 def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:

@@ -141,6 +141,21 @@ def spent_on(model: Model, price: Price, store: SpendingStore) -> float:
     return sum(cost_of(_answer_from(value), price) for value in store.answers_of(model.identity))
 
 
+def ask(model: Model, requests: Sequence[Request], store: AnswerStore) -> list[Answer]:
+    """Answers to requests that belong to no case, in their order; kept, and not asked again, like those of cases.
+
+    Raises:
+        ModelError: the model failed, or did not answer every request.
+        StoreError: answers cannot be read or kept.
+    """
+    keys = [answer_key(model, request) for request in requests]
+    found = {key: _answer_from(value) for key, value in store.get_answers(keys).items()}
+    missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+    if missing:
+        _ask(model, missing, store, found.__setitem__)
+    return [found[key] for key in keys]
+
+
 def answer_key(model: Model, request: Request) -> str:
     """What an answer is kept under: a hash of the model's identity and everything that it was asked."""
     return content_hash([model.identity, request.as_dict()])

@@ -176,13 +176,25 @@ class RetrievalSettings(Frozen):
 
 
 class DecideSettings(Frozen):
-    """How the ladder is climbed."""
+    """How the ladder is climbed.
+
+    `optimise` is how many answers may be asked for to find better instructions and demonstrations; 0 looks for none.
+    `optimiser` is the model that writes new instructions (named as a base is); the base itself where None.
+    """
 
     methods: tuple[MethodName, ...] | None = None
     development_cases: int = Field(default=48, ge=4)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     margin: float | None = Field(default=None, gt=0, lt=1)
     budget: float | None = Field(default=None, gt=0)
+    optimise: int = Field(default=0, ge=0)
+    optimiser: str | None = None
+
+    @model_validator(mode="after")
+    def _has_something_to_write(self) -> DecideSettings:
+        if self.optimiser is not None and not self.optimise:
+            raise ValueError("optimiser has nothing to do while optimise is 0: say how many answers it may ask for")
+        return self
 
 
 class LatencySettings(Frozen):
