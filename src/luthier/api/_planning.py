@@ -194,7 +194,8 @@ def _rung_step(method: str, bench: Bench, speed: _Speed, lengths: dict[str, floa
         choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
         choosing = answers_to_choose(variant_count(method, bench), cases) + optimiser_answers(method, bench)
-    answers = choosing + len(bench.test)
+    times = bench.task.decide.votes if method == "self-consistency" else 1
+    answers = times * (choosing + len(bench.test))
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     return _step(f"measure {method}", answers, bench, speed, tokens)
 

@@ -22,6 +22,7 @@ VerdictKind = Literal[
     "prompt",
     "few-shot",
     "constrain",
+    "self-consistency",
     "retrieve",
     "fine-tune",
     "fine-tune + retrieve",

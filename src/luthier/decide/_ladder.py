@@ -16,7 +16,7 @@ from luthier.decide._diagnose import diagnose
 from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Timing
 from luthier.decide._inputs import inputs_of
 from luthier.decide._latency import too_slow
-from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
+from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval, self_consistency
 from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
@@ -31,6 +31,7 @@ LADDER: tuple[MethodName, ...] = (
     "constrained",
     "few-shot",
     "few-shot nearest",
+    "self-consistency",
     "retrieval",
     "fine-tune",
     "fine-tune + retrieval",
@@ -75,6 +76,7 @@ def possible_rungs(task: Task, scorer: Scorer, *, trainable: bool) -> tuple[Meth
     """The same before the base is loaded; `trainable` says whether its weights can be had."""
     possible: dict[MethodName, bool] = {
         "constrained": scorer.constraint() is not None,
+        "self-consistency": task.decide.methods is not None,  # a multiple of the cost: only where it is asked for
         "retrieval": task.documents is not None,
         "fine-tune": trainable,
         "fine-tune + retrieval": trainable and task.documents is not None,
@@ -163,6 +165,7 @@ def _prepare(method: MethodName, bench: Bench, prepared: Mapping[str, Prepared])
         "constrained": lambda: constrained(bench, chosen("prompt", prompt) if bench.task.decide.optimise else None),
         "few-shot": lambda: few_shot(bench, chosen("prompt", prompt)),
         "few-shot nearest": lambda: few_shot_nearest(bench, chosen("prompt", prompt)),
+        "self-consistency": lambda: self_consistency(bench, chosen("prompt", prompt)),
         "retrieval": lambda: reader(bench),
         "fine-tune": lambda: tuned(bench),
         "fine-tune + retrieval": lambda: tuned(bench, chosen("retrieval", reader)),
@@ -252,5 +255,6 @@ def _ladder_hash(bench: Bench, planned: tuple[MethodName, ...]) -> str:
             task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
             task.retrieval.model_dump(mode="json", exclude_defaults=True) | {"embedding": task.retrieval.embedding},
             *([task.decide.optimise, task.decide.optimiser] if task.decide.optimise else []),
+            *([task.decide.votes] if "self-consistency" in planned else []),
         ]
     )

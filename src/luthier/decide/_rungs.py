@@ -12,7 +12,7 @@ from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared, choose
 from luthier.decide._optimise import optimised_few_shot, optimised_prompt
 from luthier.decide._passages import asked_of_documents, best_search, retrieved
-from luthier.decide._system import Lookup, SearchMode, Setup, System
+from luthier.decide._system import Lookup, SearchMode, Setup, System, Votes
 from luthier.decide._wordings import wordings
 from luthier.retrieve import Index
 
@@ -20,6 +20,7 @@ CHUNK_CHARS = (1600, 700)
 FIXED_DEMONSTRATIONS = (4, 8)
 NEAREST_DEMONSTRATIONS = (4, 8)
 PASSAGES = (1, 3)
+TEMPERATURE = 0.7  # of sampled answers: what Wang et al. use for most models
 
 
 DRAWS = (2, 1)  # of fixed demonstrations, for each number of them
@@ -35,6 +36,8 @@ def variant_count(method: str, bench: Bench) -> int:
         return sum(DRAWS) * (1 + with_twins)
     if method == "few-shot nearest":
         return len(NEAREST_DEMONSTRATIONS) * len(SEARCH_MODES) + with_twins
+    if method == "self-consistency":
+        return 2
     return len(_passage_settings()) + 2
 
 
@@ -101,6 +104,22 @@ def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
         for mode in SEARCH_MODES
     ]
     return choose(candidates + _constrained_twins(bench, candidates[:1]), bench)
+
+
+def self_consistency(bench: Bench, best_prompt: System) -> Prepared:
+    """Several sampled answers to each request, of which the most frequent counts (Wang et al. 2022).
+
+    Asked with instructions alone or with four demonstrations, which is chosen on development cases.
+    """
+    score = bench.task.score
+    constraint = bench.scorer.constraint()
+    labels = () if score.kind != "label" or constraint is None else constraint.choices or ()
+    votes = Votes(bench.task.decide.votes, TEMPERATURE, score.kind, labels)
+    told = replace(_with(best_prompt, method="self-consistency", votes=votes), model=votes.asked_of(best_prompt.model))
+    shown = _with(told, demonstrations=draw_demonstrations(bench, FIXED_DEMONSTRATIONS[0], 0))
+    by = f"{votes.k} votes"
+    candidates = [Candidate(by, told), Candidate(f"{by}, {FIXED_DEMONSTRATIONS[0]} demonstrations", shown)]
+    return choose(candidates, bench)
 
 
 def retrieval(bench: Bench, best_prompt: System) -> Prepared:

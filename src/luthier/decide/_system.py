@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from luthier.data import Example, Message, Source, content_hash, messages_from, with_instructions
 from luthier.errors import ReleaseError
-from luthier.models import Constraint, Model, Request
+from luthier.evaluate import vote_form
+from luthier.models import Constraint, Model, Request, VotingModel
 from luthier.retrieve import Hit, Index, Reranker, load_reranker
 from luthier.spec import MethodName
 from luthier.store import hash_folder, read_json, write_json, write_text_atomic
@@ -64,6 +65,22 @@ def looked_up(
 
 
 @dataclass(frozen=True)
+class Votes:
+    """How many sampled answers vote, at which temperature, and when two of them say the same (`evaluate.vote_form`)."""
+
+    k: int
+    temperature: float
+    form: str
+    labels: tuple[str, ...] = ()
+
+    def asked_of(self, model: Model) -> Model:
+        """The model, asked so often."""
+        name = content_hash([self.form, list(self.labels)])
+        form = vote_form(self.form, self.labels)
+        return VotingModel(model, votes=self.k, temperature=self.temperature, form=form, form_name=name)
+
+
+@dataclass(frozen=True)
 class Setup:
     """Everything that fixes a system's answers, as plain values: what `system.json` holds and `identity` hashes.
 
@@ -81,27 +98,33 @@ class Setup:
     constraint: Constraint | None = None
     adapter: str | None = None
     scale: float = 1.0
+    votes: Votes | None = None
 
     @property
     def format(self) -> int:
         """The lowest format that says all of it, so that what older versions could say keeps its identity.
 
-        Format 2 has searches by scores, rerankers, and nearest demonstrations that show passages.
+        Format 2 has searches by scores, rerankers, nearest demonstrations that show passages, and votes.
         """
         lookups = [lookup for lookup in (self.nearest, self.passages) if lookup is not None]
         later = any(lookup.mode in ("scores", "sentences") or lookup.reranker is not None for lookup in lookups)
-        return 2 if later or len(lookups) == 2 else 1
+        return 2 if later or len(lookups) == 2 or self.votes is not None else 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; demonstrations as chat rows."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return plain | {
-            "format": self.format,
-            "demonstrations": [_row(example) for example in self.demonstrations],
-            "nearest": None if self.nearest is None else self.nearest.as_dict(),
-            "passages": None if self.passages is None else self.passages.as_dict(),
-            "constraint": None if self.constraint is None else self.constraint.as_dict(),
-        }
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "votes"}
+        votes = {} if self.votes is None else {"votes": asdict(self.votes) | {"labels": list(self.votes.labels)}}
+        return (
+            plain
+            | votes
+            | {
+                "format": self.format,
+                "demonstrations": [_row(example) for example in self.demonstrations],
+                "nearest": None if self.nearest is None else self.nearest.as_dict(),
+                "passages": None if self.passages is None else self.passages.as_dict(),
+                "constraint": None if self.constraint is None else self.constraint.as_dict(),
+            }
+        )
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Setup:
@@ -117,9 +140,11 @@ class Setup:
             )
         constraint = value["constraint"]
         choices = constraint and constraint["choices"]
+        votes = value.get("votes")
         return Setup(
             **{k: v for k, v in value.items() if k != "format"}
             | {
+                "votes": votes and Votes(**{**votes, "labels": tuple(votes["labels"])}),
                 "demonstrations": tuple(_example(row) for row in value["demonstrations"]),
                 "nearest": value["nearest"] and Lookup(**value["nearest"]),
                 "passages": value["passages"] and Lookup(**value["passages"]),
@@ -229,6 +254,8 @@ class System:
                 why=f"its identity is {base_identity[:12]}, not {setup.base_identity[:12]}",
                 fix="restore the old base, or measure the new one: luthier refresh --base " + setup.base,
             )
+        if setup.votes is not None:
+            system = replace(system, model=setup.votes.asked_of(system.model))
         if setup.nearest is not None:
             pool = dict(_keyed(line) for line in (folder / "demonstrations.jsonl").read_text("utf-8").splitlines())
             index = _checked(open_index(folder / "demonstrations", setup.nearest.embedding), setup.nearest)

@@ -58,6 +58,7 @@ from luthier.evaluate._statistics_sequential import (
     e_process_adequacy,
 )
 from luthier.evaluate._statistics_tries import ICC, Tries, enlarged, least_difference_tried, sources_to_show
+from luthier.evaluate._votes import vote_form
 
 __all__ = [
     "DISCORDANT",
@@ -124,5 +125,6 @@ __all__ = [
     "sources_to_show",
     "spent_on",
     "squad_tokens",
+    "vote_form",
     "wilson",
 ]

@@ -12,7 +12,7 @@ from luthier.data import Example, Message, content_hash
 from luthier.errors import ModelError, ScorerError, StoreError
 from luthier.evaluate._records import Record
 from luthier.evaluate._scorers import Scorer
-from luthier.models import Answer, Model, Price, Request, cost_of, price_of
+from luthier.models import Answer, Model, Price, Request, asked_model, cost_of, price_of
 
 ANSWER_FORMAT = 2  # 2: with the model that the endpoint says it served
 FLUSH_EVERY = 8  # answers
@@ -172,7 +172,7 @@ def _ask(
 
     def flush() -> None:
         if waiting:
-            store.put_answers(dict(waiting), model.identity)
+            store.put_answers(dict(waiting), asked_model(model).identity)  # whose spending it is
             waiting.clear()
 
     try:
