@@ -215,5 +215,12 @@ def test_a_ladder_without_the_search_keeps_its_hash(tmp_path: Path) -> None:
     assert _ladder_hash(replace(plain, task=task.model_copy(update={"decide": other})), ("prompt",)) != as_before
 
 
+def test_a_rewriting_that_has_no_end_is_left_out(tmp_path: Path) -> None:
+    base = Base(told("RULE"), lambda n: "the RULE and " * 300)
+    found = prompt(bench_of(tmp_path, base, 1000))
+    assert base.proposals and found.choices["optimised"]["kept"] is None
+    assert not any("instructions" in row for row in found.choices["optimised"]["candidates"])
+
+
 def test_what_a_model_puts_around_instructions_is_taken_off() -> None:
     assert Counter(map(_cleaned, ["```text\nDo it.\n```", '"Do it."', " Do it.\n"])) == {"Do it.": 3}

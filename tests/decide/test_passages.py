@@ -19,8 +19,9 @@ from luthier.decide import _system as systems
 from luthier.decide._open_book import open_book_rows
 from luthier.decide._passages import stands_in
 from luthier.decide._rungs import plain_system, retrieval, variant_count
+from luthier.decide._tuning import tuned
 from luthier.errors import ReleaseError
-from luthier.models import Constraint, Request, ScriptedModel
+from luthier.models import Constraint, Request, ScriptedModel, load_folder
 from luthier.retrieve import Hit, Index, IndexItem, build_index
 
 PARTS = [
@@ -306,3 +307,17 @@ def test_where_answers_stand_in_no_document_rows_are_as_they_are_looked_up(stock
     rows, counts = open_book_rows(bench, system, without=0.5)
     assert counts == {"rows": len(labels)}
     assert [row.messages for row in rows] == [system.request(e.messages).messages for e in labels]
+
+
+def test_what_the_rows_showed_stands_in_the_choices_and_serving_looks_up(tmp_path: Path, tiny_model_folder) -> None:
+    train = {"epochs": 1, "batch_size": 8}
+    more = {"split": {"train": 0.8, "development": 0.1, "test": 0.1}, "max_answer_tokens": 4, "train": train}
+    bench = bench_of(tmp_path, reader, decide={"development_cases": 4}, **more)
+    bench = replace(bench, base=load_folder(tiny_model_folder, name="tiny"))
+    prepared = tuned(bench, system_of(bench, 1))
+    counts = prepared.choices["passages"]
+    assert counts["rows"] == len(bench.split.train) == counts["found"] + counts["taken_out"] and counts["taken_out"]
+    assert counts == open_book_rows(bench, system_of(bench, 1))[1]
+    for case in bench.development:
+        assert stands_in(case.output, [prepared.system.request(case.messages).messages[-1].content])
+    assert prepared.system.setup.format == 1 and prepared.system.setup.adapter is not None

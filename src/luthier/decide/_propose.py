@@ -27,7 +27,7 @@ _FENCE = re.compile(r"\A```[a-z]*\n(.*?)\n?```\Z", re.DOTALL)
 def propose(
     bench: Bench, instructions: str, failures: Sequence[tuple[Example, str]], count: int, turn: int
 ) -> list[str]:
-    """Up to `count` new instructions, each written with other failures in sight.
+    """Up to `count` new instructions, each written with other failures in sight; those that are cut off are left out.
 
     The task's `decide.optimiser` writes them, or else the base. Answers are kept, so they are paid once.
 
@@ -50,7 +50,8 @@ def propose(
         requests.append(Request((Message("user", text),), ANSWER_TOKENS))
     writer = bench.base if bench.optimiser is None else bench.optimiser
     answers = ask(writer, requests, bench.store)
-    return [text for text in (_cleaned(answer.text) for answer in answers) if text]
+    whole = [_cleaned(answer.text) for answer in answers if answer.finish == "stop"]  # a weak model repeats itself
+    return [text for text in whole if text]
 
 
 def by_label(bench: Bench, instructions: str) -> str:
