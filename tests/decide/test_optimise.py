@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from luthier.api import Project
+from luthier.api._planning import plan
 from luthier.data import content_hash
 from luthier.decide import Bench, Climb, climb, optimiser_answers
 from luthier.decide._ladder import _ladder_hash
@@ -224,3 +225,16 @@ def test_a_rewriting_that_has_no_end_is_left_out(tmp_path: Path) -> None:
 
 def test_what_a_model_puts_around_instructions_is_taken_off() -> None:
     assert Counter(map(_cleaned, ["```text\nDo it.\n```", '"Do it."', " Do it.\n"])) == {"Do it.": 3}
+
+
+def test_a_plan_counts_what_the_search_and_the_votes_may_ask(tmp_path: Path) -> None:
+    def amounts(optimise: int, **decide: Any) -> dict[str, int]:
+        steps = plan(bench_of(tmp_path, ScriptedModel({"*": "refund"}), optimise, **decide)).steps
+        return {step.name: int(step.amount.split()[0]) for step in steps}
+
+    methods = ["prompt", "few-shot", "self-consistency"]
+    plain, more = (amounts(n, methods=methods, votes=7) for n in (0, 501))
+    assert more["measure prompt"] == plain["measure prompt"] + 251
+    assert more["measure few-shot"] == plain["measure few-shot"] + 250
+    assert more["measure self-consistency"] == plain["measure self-consistency"]
+    assert plain["measure self-consistency"] % 7 == 0 and plain["measure self-consistency"] > plain["measure few-shot"]
