@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from luthier.audit import Passages
 from luthier.data import Example
 from luthier.decide._bench import Bench
-from luthier.decide._passages import HELD, Held, stands_in
+from luthier.decide._passages import asked_of_documents, stands_in
 from luthier.decide._system import System, looked_up
 from luthier.train import TrainingRow
 
@@ -33,7 +33,7 @@ def open_book_rows(
     index = untrained.document_index
     assert index is not None  # set together with `passages`
     train = bench.split.train
-    usual = len(Held(index).of(train)) >= HELD * len(train)
+    usual = bool(asked_of_documents(bench, index))
     holding = Passages(index) if usual else None
     rows, counts = [], dict.fromkeys(("rows", "found", "taken_out", "put_in", "missing") if usual else ("rows",), 0)
     for done, example in enumerate(train, start=1):
