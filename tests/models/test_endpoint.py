@@ -7,7 +7,7 @@ import pytest
 
 from luthier.data import Message
 from luthier.errors import EndpointError, ModelError, TooLongError
-from luthier.models import Budget, Constraint, EndpointModel, Model, Price, Request, load_model
+from luthier.models import Budget, Constraint, EndpointModel, Model, Price, Request, VotingModel, load_model
 
 
 def completion(text="hello", finish="stop", prompt=10, cached=None, **more):
@@ -90,6 +90,15 @@ def test_it_asks_and_answers(server, model):
     assert body["model"] == "m" and body["temperature"] == 0 and body["max_tokens"] == 7
     assert body["messages"][0] == {"role": "system", "content": "s"}
     assert set(server.keys) == {"Bearer secret-key"}
+
+
+def test_samples_are_asked_for_with_their_temperature_and_seed(server, model):
+    server.reply = lambda body: completion(str(body["seed"] % 2), prompt=10)
+    voting = VotingModel(model, votes=9, temperature=0.7, form=str, form_name="text")
+    [(_, answer)] = voting.answer(requests())
+    assert {body["temperature"] for body in server.seen} == {0.7} and len({body["seed"] for body in server.seen}) == 9
+    ones = sum(body["seed"] % 2 for body in server.seen)
+    assert answer.text == str(int(ones > 4)) and answer.prompt_tokens == 90 and answer.completion_tokens == 27
 
 
 def test_eight_at_a_time_and_as_they_come(server, model):

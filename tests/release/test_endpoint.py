@@ -68,7 +68,7 @@ def test_the_openai_client_gets_the_measured_answers(shop, monkeypatch):
             chunks = list(stream)
             text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
             assert text == record.answer and chunks[-1].usage == whole.usage
-        with pytest.raises(openai.BadRequestError, match="decodes greedily"):
+        with pytest.raises(openai.BadRequestError, match="decodes as it was measured"):
             client.chat.completions.create(model="triage@1", messages=messages, temperature=0.7)
         with pytest.raises(openai.NotFoundError, match="triage@1"):
             client.chat.completions.create(model="gpt-4", messages=messages)

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from luthier.decide import Lookup, Setup, System
+from luthier.decide._system import Votes
 from luthier.models import ScriptedModel
 from luthier.release import create_app, publish, verify_release
 from luthier.retrieve import Index, IndexItem, build_index
@@ -68,3 +69,25 @@ def test_every_changed_file_of_the_index_is_named(reader):
             file = release.folder / name
             file.write_bytes(file.read_bytes() + b" ")
             assert any(problem.file == file for problem in verify_release(release, None))
+
+
+def test_a_release_that_votes_serves_the_vote_and_says_so(shop, tmp_path):
+    votes = Votes(k=5, temperature=0.7, form="exact")
+    base = ScriptedModel(lambda request: "shipping" if request.sample.seed % 4 else "billing", identity="voter")
+    setup = Setup("self-consistency", "scripted", base.identity, "Sort.", 16, votes=votes)
+    system = System(setup, votes.asked_of(base))
+    voting = replace(shop, system=system, records=shop.measure(system))
+    gate = voting.gate(verdict=voting.verdict(voting.records), bar=None)
+    release = publish(voting.store, system, voting.made_from(gate=gate), voting.cases, voting.records)
+    assert release.lock["decoding"]["greedy"] is False
+    assert release.lock["decoding"]["votes"] == {"k": 5, "temperature": 0.7}
+    card = (release.folder / "README.md").read_text()
+    assert "5 answers sampled at temperature 0.7, of which the most frequent is given" in card
+    loaded = System.load(release.folder, lambda name, adapter, scale: base, lambda *_: pytest.fail("no index"))
+    app = create_app(loaded, store=voting.store, release=1, model_name="m")
+    with TestClient(app, base_url="http://localhost") as client:
+        for case, record in zip(voting.cases, voting.records, strict=True):
+            turns = [{"role": m.role, "content": m.content} for m in case.messages if m.role != "system"]
+            reply = client.post("/v1/chat/completions", json={"model": "m", "messages": turns}).json()
+            assert reply["choices"][0]["message"]["content"] == record.answer
+            assert reply["usage"]["prompt_tokens"] == record.prompt_tokens

@@ -107,8 +107,8 @@ def test_the_systems_limit_cannot_be_raised_but_lowered(shop):
 @pytest.mark.parametrize(
     ("body", "param", "words"),
     [
-        ({"temperature": 0.7}, "temperature", "decodes greedily, as it was measured; leave it out or give 0"),
-        ({"temperature": True}, "temperature", "greedily"),
+        ({"temperature": 0.7}, "temperature", "decodes as it was measured; leave it out or give 0"),
+        ({"temperature": True}, "temperature", "as it was measured"),
         ({"n": 2}, "n", "all answers would be the same"),
         ({"stop": ["\n"]}, "stop", "answers end where the model ends them"),
         ({"tools": [{"type": "function"}]}, "tools", "measured without tools"),

@@ -17,7 +17,7 @@ from luthier.errors import DiskFullError, RetrievalError
 from luthier.retrieve import Hit, Index, IndexItem, Mode, build_index
 from luthier.store import hash_folder
 
-MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
+MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid", "scores", "sentences")
 
 
 class Letters:

@@ -39,9 +39,10 @@ def open_bench(
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     _check_wanted(scorer, data.split)
     first, *others = _models((task.base, *task.other_bases) if base is None else (base,), progress, fetch=fetch)
-    _limit(task, store, [model for model in (first, *others) if isinstance(model, EndpointModel)])
+    optimiser = None if task.decide.optimiser is None or not fetch else load_model(task.decide.optimiser)
+    _limit(task, store, [model for model in (first, *others, optimiser) if isinstance(model, EndpointModel)])
     groups = groups_of(data.split.test)
-    return Bench(task, data.split, groups, scorer, first, store, progress, tuple(others))
+    return Bench(task, data.split, groups, scorer, first, store, progress, others=tuple(others), optimiser=optimiser)
 
 
 def _models(names: Sequence[str], progress: Progress, *, fetch: bool) -> list[Model]:

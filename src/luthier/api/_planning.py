@@ -19,6 +19,7 @@ from luthier.decide import (
     draw_demonstrations,
     forecast_training,
     most_probes,
+    optimiser_answers,
     own_machine_price,
     plain_system,
     planned_rungs,
@@ -198,8 +199,9 @@ def _rung_step(step: Planned, bench: Bench, speed: _Speed, lengths: dict[str, fl
     if step.trained:  # an adapter as it was trained has been scored while training
         choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
-        choosing = answers_to_choose(variant_count(method, bench), cases)
-    answers = choosing + len(bench.test)
+        choosing = answers_to_choose(variant_count(method, bench), cases) + optimiser_answers(method, bench)
+    times = bench.task.decide.votes if method == "self-consistency" else 1
+    answers = times * (choosing + len(bench.test))
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     return _step(f"measure {step.rung}", answers, bench, speed, tokens)
 

@@ -21,6 +21,7 @@ from luthier.decide._evidence import (
 )
 from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
+from luthier.decide._optimise import optimiser_answers
 from luthier.decide._planned import LADDER, Planned, planned_rungs, rung_names
 from luthier.decide._power import Outlook, PairOutlook, Power, power_of
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
@@ -78,6 +79,7 @@ __all__ = [
     "forecast_training",
     "measure_curve",
     "most_probes",
+    "optimiser_answers",
     "own_machine_price",
     "plain_system",
     "planned_rungs",

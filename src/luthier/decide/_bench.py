@@ -11,7 +11,17 @@ from pathlib import Path
 from luthier.data import Example, Message, Split, content_hash
 from luthier.evaluate import Scorer
 from luthier.models import Model
-from luthier.retrieve import Embedder, Index, IndexItem, build_index, chunk_documents, load_embedder, read_documents
+from luthier.retrieve import (
+    Embedder,
+    Index,
+    IndexItem,
+    Reranker,
+    build_index,
+    chunk_documents,
+    load_embedder,
+    load_reranker,
+    read_documents,
+)
 from luthier.spec import Task
 from luthier.store import Store
 
@@ -30,7 +40,7 @@ class Bench:
     """The bench that systems are built and measured on.
 
     `groups` names the independent source of each test case (see `data.groups_of`). `others` are the bases that are
-    tried beside `base`.
+    tried beside `base`. `optimiser` writes new instructions where the task names one for it; otherwise the base does.
     """
 
     task: Task
@@ -41,6 +51,7 @@ class Bench:
     store: Store
     progress: Progress = silent
     others: tuple[Model, ...] = ()
+    optimiser: Model | None = None
 
     @cached_property
     def each(self) -> tuple[Bench, ...]:
@@ -57,6 +68,12 @@ class Bench:
     def embedder(self) -> Embedder:
         """The embedding model that the task names."""
         return load_embedder(self.task.retrieval.embedding)
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The cross-encoder that the task names, if it names one."""
+        name = self.task.retrieval.reranker
+        return None if name is None else load_reranker(name)
 
     @cached_property
     def pool(self) -> dict[str, Example]:

@@ -38,7 +38,7 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
     """
     cases = bench.development
     table: list[dict[str, Any]] = []
-    field = _scores(candidates, cases[: _first_round(len(cases))], bench, table)
+    field = score_candidates(candidates, cases[: first_round(len(cases))], bench, table)
     if not field:
         reasons = "; ".join(f"{row['candidate']}: {row['dropped']}" for row in table)
         raise TooLongError(
@@ -50,18 +50,19 @@ def choose(candidates: Sequence[Candidate], bench: Bench) -> Prepared:
     kept = sorted(range(len(field)), key=lambda i: -field[i][0])[: _halved(len(field))]
     final = [field[i] for i in sorted(kept)]
     if len(final) > 1:
-        final = _scores([candidate for _, candidate in final], cases, bench, table) or final
+        final = score_candidates([candidate for _, candidate in final], cases, bench, table) or final
     best = max(final, key=lambda item: item[0])[1]
     return Prepared(best.system, {"chosen": best.label, "development": table})
 
 
 def answers_to_choose(candidates: int, cases: int) -> int:
     """How many answers `choose` asks for, where every candidate fits the model and none was asked before."""
-    first = candidates * _first_round(cases)
-    return first + (_halved(candidates) * (cases - _first_round(cases)) if candidates > 1 else 0)
+    first = candidates * first_round(cases)
+    return first + (_halved(candidates) * (cases - first_round(cases)) if candidates > 1 else 0)
 
 
-def _first_round(cases: int) -> int:
+def first_round(cases: int) -> int:
+    """How many of the development cases all candidates answer."""
     return min(cases, max(4, cases // 3))
 
 
@@ -69,11 +70,18 @@ def _halved(candidates: int) -> int:
     return (candidates + 1) // 2
 
 
-def _scores(
-    candidates: Sequence[Candidate], cases: Sequence[Example], bench: Bench, table: list[dict[str, Any]]
+def score_candidates(
+    candidates: Sequence[Candidate],
+    cases: Sequence[Example],
+    bench: Bench,
+    table: list[dict[str, Any]],
+    stage: str | None = None,
 ) -> list[tuple[float, Candidate]]:
-    """Mean development scores of those candidates that fit the model, in their order. All are asked together."""
-    stage = f"choosing {candidates[0].system.setup.method}"
+    """Mean development scores of those candidates that fit the model, in their order. All are asked together.
+
+    Each gets a row in `table`; `stage` is what is shown as being done.
+    """
+    stage = stage or f"choosing {candidates[0].system.setup.method}"
     total, done = len(candidates) * len(cases), 0
     what = candidates[0].label if len(candidates) == 1 else f"{len(candidates)} variants on {len(cases)} cases"
 
@@ -87,7 +95,9 @@ def _scores(
         found = measure_together([c.system for c in candidates], cases, bench.scorer, bench.store, on_record=count)
     except TooLongError as error:
         if len(candidates) > 1:  # which of them is too long is found out one by one
-            return [pair for candidate in candidates for pair in _scores([candidate], cases, bench, table)]
+            return [
+                pair for candidate in candidates for pair in score_candidates([candidate], cases, bench, table, stage)
+            ]
         table.append({"candidate": candidates[0].label, "cases": 0, "score": None, "dropped": error.what})
         return []
     means = [sum(r.score for r in records) / len(records) for records in found]

@@ -23,6 +23,7 @@ VerdictKind = Literal[
     "prompt",
     "few-shot",
     "constrain",
+    "self-consistency",
     "retrieve",
     "fine-tune",
     "fine-tune + retrieve",

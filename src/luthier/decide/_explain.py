@@ -188,7 +188,7 @@ def _knowledge(field: Standing) -> list[str]:
             f"best guess, not shown: knowledge is missing, for answers hold words that no prompt gives{share}; "
             "where these are facts, documents are their place"
         )
-    return lines
+    return lines + [f"{rung}: {counts['words']}" for rung, counts in known.get("passages", {}).items()]
 
 
 def _failures(field: Standing) -> list[str]:

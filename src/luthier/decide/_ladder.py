@@ -17,7 +17,7 @@ from luthier.decide._evidence import NOT_NEEDED, Evidence, Repeat, Rules, RungEv
 from luthier.decide._inputs import inputs_of
 from luthier.decide._latency import too_slow
 from luthier.decide._planned import Planned, planned_rungs
-from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
+from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval, self_consistency
 from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
@@ -211,9 +211,10 @@ def _prepare(method: MethodName, bench: Bench, prepared: Mapping[MethodName, Pre
 
     builders: dict[MethodName, Callable[[], Prepared]] = {
         "prompt": lambda: prompt(bench),
-        "constrained": lambda: constrained(bench),
+        "constrained": lambda: constrained(bench, chosen("prompt", prompt) if bench.task.decide.optimise else None),
         "few-shot": lambda: few_shot(bench, chosen("prompt", prompt)),
         "few-shot nearest": lambda: few_shot_nearest(bench, chosen("prompt", prompt)),
+        "self-consistency": lambda: self_consistency(bench, chosen("prompt", prompt)),
         "retrieval": lambda: reader(bench),
         "fine-tune": lambda: tuned(bench),
         "fine-tune + retrieval": lambda: tuned(bench, chosen("retrieval", reader)),
@@ -300,8 +301,12 @@ def _ladder_hash(bench: Bench, planned: tuple[Planned, ...]) -> str:
             task.instructions,
             task.bar,
             bench.score_hash,
-            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track", "seeds"}),
-            task.retrieval.model_dump(mode="json"),
+            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track", "seeds", "prompt"}),
+            task.retrieval.model_dump(mode="json", exclude_defaults=True) | {"embedding": task.retrieval.embedding},
+            # what came later is in it only where it is used, so that tasks without it keep their count
+            *([task.train.prompt] if task.train.prompt != "goal" else []),
+            *([task.decide.optimise, task.decide.optimiser] if task.decide.optimise else []),
+            *([task.decide.votes] if any(step.method == "self-consistency" for step in planned) else []),
             *(base.identity for base in bench.others),
         ]
     )

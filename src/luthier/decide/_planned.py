@@ -16,6 +16,7 @@ LADDER: tuple[MethodName, ...] = (
     "constrained",
     "few-shot",
     "few-shot nearest",
+    "self-consistency",
     "retrieval",
     "fine-tune",
     "fine-tune + retrieval",
@@ -59,6 +60,7 @@ def possible_rungs(task: Task, scorer: Scorer, *, trainable: bool) -> tuple[Meth
     """The methods for one base before it is loaded; `trainable` says whether its weights can be had."""
     possible: dict[MethodName, bool] = {
         "constrained": scorer.constraint() is not None,
+        "self-consistency": task.decide.methods is not None,  # a multiple of the cost: only where it is asked for
         "retrieval": task.documents is not None,
         "fine-tune": trainable,
         "fine-tune + retrieval": trainable and task.documents is not None,

@@ -10,7 +10,9 @@ from dataclasses import replace
 from luthier.data import Example, Message
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared, choose
-from luthier.decide._system import Lookup, SearchMode, Setup, System
+from luthier.decide._optimise import optimised_few_shot, optimised_prompt
+from luthier.decide._passages import asked_of_documents, best_search, retrieved
+from luthier.decide._system import Lookup, SearchMode, Setup, System, Votes
 from luthier.decide._wordings import wordings
 from luthier.retrieve import Index
 
@@ -18,6 +20,7 @@ CHUNK_CHARS = (1600, 700)
 FIXED_DEMONSTRATIONS = (4, 8)
 NEAREST_DEMONSTRATIONS = (4, 8)
 PASSAGES = (1, 3)
+TEMPERATURE = 0.7  # of sampled answers: what Wang et al. use for most models
 
 
 DRAWS = (2, 1)  # of fixed demonstrations, for each number of them
@@ -33,7 +36,9 @@ def variant_count(method: str, bench: Bench) -> int:
         return sum(DRAWS) * (1 + with_twins)
     if method == "few-shot nearest":
         return len(NEAREST_DEMONSTRATIONS) * len(SEARCH_MODES) + with_twins
-    return len(_passage_settings()) + 1
+    if method == "self-consistency":
+        return 2
+    return len(_passage_settings()) + 2
 
 
 def _passage_settings() -> list[tuple[int, int]]:
@@ -58,13 +63,19 @@ def plain_system(bench: Bench, method: str, instructions: str) -> System:
 def prompt(bench: Bench) -> Prepared:
     """Instructions only; the wording is chosen on development cases."""
     texts = wordings(bench.task, bench.scorer, bench.split.train)
-    return choose([Candidate(name, plain_system(bench, "prompt", text)) for name, text in texts.items()], bench)
+    found = choose([Candidate(name, plain_system(bench, "prompt", text)) for name, text in texts.items()], bench)
+    return optimised_prompt(bench, found)
 
 
-def constrained(bench: Bench) -> Prepared:
-    """Instructions, with an answer that cannot leave the label set or the JSON schema."""
+def constrained(bench: Bench, best_prompt: System | None = None) -> Prepared:
+    """Instructions, with an answer that cannot leave the label set or the JSON schema.
+
+    The instructions of `best_prompt` are tried beside the wordings, where they are none of these.
+    """
     constraint = bench.scorer.constraint()
     texts = wordings(bench.task, bench.scorer, bench.split.train)
+    if best_prompt is not None and best_prompt.setup.instructions not in texts.values():
+        texts["as found for the prompt"] = best_prompt.setup.instructions
     candidates = []
     for name, text in texts.items():
         system = plain_system(bench, "constrained", text)
@@ -80,7 +91,8 @@ def few_shot(bench: Bench, best_prompt: System) -> Prepared:
         for k, draws in zip(FIXED_DEMONSTRATIONS, DRAWS, strict=True)
         for draw in range(draws)
     ]
-    return choose(candidates + _constrained_twins(bench, candidates), bench)
+    found = choose(candidates + _constrained_twins(bench, candidates), bench)
+    return optimised_few_shot(bench, found, lambda k, draw: draw_demonstrations(bench, k, draw))
 
 
 def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
@@ -94,20 +106,57 @@ def few_shot_nearest(bench: Bench, best_prompt: System) -> Prepared:
     return choose(candidates + _constrained_twins(bench, candidates[:1]), bench)
 
 
+def self_consistency(bench: Bench, best_prompt: System) -> Prepared:
+    """Several sampled answers to each request, of which the most frequent counts (Wang et al. 2022).
+
+    Asked with instructions alone or with four demonstrations, which is chosen on development cases.
+    """
+    score = bench.task.score
+    constraint = bench.scorer.constraint()
+    labels = () if score.kind != "label" or constraint is None else constraint.choices or ()
+    votes = Votes(bench.task.decide.votes, TEMPERATURE, score.kind, labels)
+    told = replace(_with(best_prompt, method="self-consistency", votes=votes), model=votes.asked_of(best_prompt.model))
+    shown = _with(told, demonstrations=draw_demonstrations(bench, FIXED_DEMONSTRATIONS[0], 0))
+    by = f"{votes.k} votes"
+    candidates = [Candidate(by, told), Candidate(f"{by}, {FIXED_DEMONSTRATIONS[0]} demonstrations", shown)]
+    return choose(candidates, bench)
+
+
 def retrieval(bench: Bench, best_prompt: System) -> Prepared:
-    """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen."""
-    candidates = []
+    """Passages of the documents with the question; number, size of the chunks and demonstrations are chosen.
+
+    How they are searched is chosen before, on training rows whose answers stand in the documents, which costs no answer
+    of the base; where answers do not stand there, by reciprocal ranks.
+    """
+    candidates, searches = [], []
     indexes = {max_chars: bench.documents(max_chars) for max_chars in CHUNK_CHARS}
+    rows = {max_chars: asked_of_documents(bench, index) for max_chars, index in indexes.items()}
     for max_chars, k in _passage_settings():
         index = indexes[max_chars]
-        base = replace(_renamed(best_prompt, "retrieval"), document_index=index)
-        system = _with(base, passages=_lookup(bench, index, k, "hybrid"))
-        candidates.append(Candidate(f"{k} passages of {max_chars} characters", system))
-    shown = draw_demonstrations(bench, 2, 0)
-    first = candidates[0]
-    worked = tuple(_open_book(first.system, example) for example in shown)
-    candidates.append(Candidate(f"{first.label}, 2 demonstrations", _with(first.system, demonstrations=worked)))
-    return choose(candidates, bench)
+        lookup, table = best_search(bench, index, k, rows[max_chars])
+        searches += [{"characters": max_chars} | row for row in table]
+        base = replace(_renamed(best_prompt, "retrieval"), document_index=index, reranker=bench.reranker)
+        system = _with(base, passages=lookup)
+        by = "" if lookup.mode == "hybrid" else f", {lookup.words}"
+        candidates.append(Candidate(f"{k} passages of {max_chars} characters{by}", system))
+    candidates += _with_demonstrations(bench, candidates[0], nearest=bool(rows[CHUNK_CHARS[0]]))
+    found = choose(candidates, bench)
+    told = {"retrieved": retrieved(found.system, bench.development), **({"searches": searches} if searches else {})}
+    return replace(found, choices=found.choices | told)
+
+
+def _with_demonstrations(bench: Bench, first: Candidate, *, nearest: bool) -> list[Candidate]:
+    """A candidate with two worked examples, each with its passages; `nearest` looks them up as well.
+
+    Where answers do not stand in the documents, the nearest examples without them (few-shot nearest) show as much.
+    """
+    worked = tuple(_open_book(first.system, example) for example in draw_demonstrations(bench, 2, 0))
+    found = [Candidate(f"{first.label}, 2 demonstrations", _with(first.system, demonstrations=worked))]
+    if nearest:
+        lookup = _lookup(bench, bench.demonstrations, 2, "hybrid")
+        system = replace(first.system, demonstration_index=bench.demonstrations, pool=bench.pool)
+        found.append(Candidate(f"{first.label}, 2 nearest demonstrations", _with(system, nearest=lookup)))
+    return found
 
 
 def draw_demonstrations(bench: Bench, k: int, draw: int) -> tuple[Example, ...]:

@@ -31,7 +31,7 @@ def measure_timing(system: System, records: Sequence[Record], bench: Bench) -> T
     seconds = [record.seconds for record in records]
     limits = bench.task.latency
     limited = limits.p50_seconds is not None or limits.p95_seconds is not None
-    if isinstance(system.model, models.EndpointModel):
+    if isinstance(models.asked_model(system.model), models.EndpointModel):
         looked_up = _lookup_seconds(system, bench) if limited else 0.0
         return timing_of([second + looked_up for second in seconds], alone=True)
     if not limited:

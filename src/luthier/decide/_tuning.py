@@ -12,6 +12,7 @@ from luthier import train as training
 from luthier.data import Message, content_hash
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Prepared
+from luthier.decide._open_book import open_book_rows
 from luthier.decide._rungs import plain_system
 from luthier.decide._system import System
 from luthier.errors import ModelError
@@ -45,8 +46,9 @@ def tuned(bench: Bench, reader: System | None = None, *, shard: bool = False) ->
         TrainingError: training cannot start or had to stop.
     """
     require_tracker(bench.task.train.track)
-    untrained, result = _train(bench, reader, shard)
-    return _choose_scale(bench, untrained, result)
+    untrained, result, shown = _train(bench, reader, shard)
+    found = _choose_scale(bench, untrained, result)
+    return replace(found, choices=found.choices | ({"passages": shown} if shown else {}))
 
 
 def train_along(bench: Bench, *, shard: bool = False) -> None:
@@ -61,7 +63,7 @@ def train_untouched(bench: Bench) -> tuple[System, TrainResult]:
         ModelError: the base is not a local model.
         TrainingError: training cannot start or had to stop.
     """
-    untrained, result = _train(bench, None, False)
+    untrained, result, _ = _train(bench, None, False)
     return _scaled(bench, untrained, result, 1.0), result
 
 
@@ -75,10 +77,11 @@ def steps_of(bench: Bench) -> int:
     return recipe_for(bench, rows).steps(len(rows))
 
 
-def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, TrainResult]:
+def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, TrainResult, dict[str, int]]:
+    """The untrained system, what training gave, and which passages its rows show (empty without a reader)."""
     base = local_base(bench)
     untrained = _untrained(bench, reader)
-    rows = training_rows(bench, untrained)
+    rows, shown = (training_rows(bench, untrained), {}) if reader is None else open_book_rows(bench, untrained)
     recipe = recipe_for(bench, rows)
     group = training.current_group()
     replay = replay_rows(bench, _held_rows(recipe, rows)) if group.first else []
@@ -90,7 +93,7 @@ def _train(bench: Bench, reader: System | None, shard: bool) -> tuple[System, Tr
     library = bench.task.train.track
     track = None if library is None else Tracking(library, bench.task.task, bench.store.folder / "tracking")
     how: dict[str, Any] = {"replay": replay, "progress": _shown(bench), "track": track, "shard": shard}
-    return untrained, training.fine_tune(base, rows, recipe, out, score=score, **how)
+    return untrained, training.fine_tune(base, rows, recipe, out, score=score, **how), shown
 
 
 @dataclass(frozen=True)
@@ -182,11 +185,9 @@ def local_base(bench: Bench) -> LocalModel:
 def training_rows(bench: Bench, untrained: System) -> list[TrainingRow]:
     """The training examples as the untrained system would ask them: what is trained is what is served."""
     rows = []
-    for done, example in enumerate(bench.split.train, start=1):
+    for example in bench.split.train:
         asked = untrained.request(example.messages)
         rows.append(TrainingRow(example.id, asked.messages, example.output, str(example.source)))
-        if untrained.setup.passages is not None:
-            bench.progress("look up passages", done, len(bench.split.train), "training rows")
     return rows
 
 
@@ -272,7 +273,7 @@ def _untrained(bench: Bench, reader: System | None) -> System:
     if reader is None:
         return plain_system(bench, "fine-tune", instructions)
     setup = replace(reader.setup, method="fine-tune + retrieval", instructions=instructions, demonstrations=())
-    return replace(reader, setup=setup)
+    return replace(reader, setup=replace(setup, nearest=None), demonstration_index=None, pool={})
 
 
 def _development_score(bench: Bench, untrained: System) -> Callable[[LocalModel], float]:

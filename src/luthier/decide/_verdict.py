@@ -19,6 +19,7 @@ _KINDS: dict[MethodName, VerdictKind] = {
     "few-shot": "few-shot",
     "few-shot nearest": "few-shot",
     "constrained": "constrain",
+    "self-consistency": "self-consistency",
     "retrieval": "retrieve",
     "fine-tune": "fine-tune",
     "fine-tune + retrieval": "fine-tune + retrieve",

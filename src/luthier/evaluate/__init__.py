@@ -6,7 +6,7 @@ from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._records import Record, Scored
-from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure, measure_together, spent_on
+from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, ask, measure, measure_together, spent_on
 from luthier.evaluate._scorers import Scorer, make_scorer
 from luthier.evaluate._scorers_text import last_number, squad_tokens
 from luthier.evaluate._statistics import (
@@ -58,6 +58,7 @@ from luthier.evaluate._statistics_sequential import (
     e_process_adequacy,
 )
 from luthier.evaluate._statistics_tries import ICC, Tries, enlarged, least_difference_tried, sources_to_show
+from luthier.evaluate._votes import vote_form
 
 __all__ = [
     "DISCORDANT",
@@ -85,6 +86,7 @@ __all__ = [
     "adequacy_state",
     "adequate_score",
     "answer_key",
+    "ask",
     "battery_texts",
     "better_by",
     "betting_e_process",
@@ -123,5 +125,6 @@ __all__ = [
     "sources_to_show",
     "spent_on",
     "squad_tokens",
+    "vote_form",
     "wilson",
 ]

@@ -12,7 +12,7 @@ from luthier.data import Example, Message, content_hash
 from luthier.errors import ModelError, ScorerError, StoreError
 from luthier.evaluate._records import Record
 from luthier.evaluate._scorers import Scorer
-from luthier.models import Answer, Model, Price, Request, cost_of, price_of
+from luthier.models import Answer, Model, Price, Request, asked_model, cost_of, price_of
 
 ANSWER_FORMAT = 2  # 2: with the model that the endpoint says it served
 FLUSH_EVERY = 8  # answers
@@ -141,6 +141,21 @@ def spent_on(model: Model, price: Price, store: SpendingStore) -> float:
     return sum(cost_of(_answer_from(value), price) for value in store.answers_of(model.identity))
 
 
+def ask(model: Model, requests: Sequence[Request], store: AnswerStore) -> list[Answer]:
+    """Answers to requests that belong to no case, in their order; kept, and not asked again, like those of cases.
+
+    Raises:
+        ModelError: the model failed, or did not answer every request.
+        StoreError: answers cannot be read or kept.
+    """
+    keys = [answer_key(model, request) for request in requests]
+    found = {key: _answer_from(value) for key, value in store.get_answers(keys).items()}
+    missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+    if missing:
+        _ask(model, missing, store, found.__setitem__)
+    return [found[key] for key in keys]
+
+
 def answer_key(model: Model, request: Request) -> str:
     """What an answer is kept under: a hash of the model's identity and everything that it was asked."""
     return content_hash([model.identity, request.as_dict()])
@@ -157,7 +172,7 @@ def _ask(
 
     def flush() -> None:
         if waiting:
-            store.put_answers(dict(waiting), model.identity)
+            store.put_answers(dict(waiting), asked_model(model).identity)  # whose spending it is
             waiting.clear()
 
     try:

@@ -75,6 +75,11 @@ class JsonScorer:
         read = self._read(wanted)
         return read.why if isinstance(read, _Invalid) else None
 
+    def form_of(self, text: str) -> str | None:
+        """The value of an answer as canonical JSON without case; None where it is not valid."""
+        value = self._read(text)
+        return None if isinstance(value, _Invalid) else json.dumps(value, sort_keys=True, ensure_ascii=False).casefold()
+
     def _read(self, text: str) -> Any:
         """The value of a JSON text, in one code fence or none; `_Invalid` where it is not valid."""
         text = text.strip()

@@ -65,8 +65,8 @@ class LabelScorer:
 
     def score(self, answer: str, wanted: str) -> Scored:
         """See `Scorer.score`."""
-        found = self._label(answer)
-        right = found is not None and found == self._label(wanted)
+        found = self.label_of(answer)
+        right = found is not None and found == self.label_of(wanted)
         return Scored(float(right), {"valid": float(found is not None)})
 
     def constraint(self) -> Constraint | None:
@@ -80,7 +80,7 @@ class LabelScorer:
         shown = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
         return f"{wanted.strip()!r} is not one of the labels: {shown}"
 
-    def _label(self, text: str) -> str | None:
+    def label_of(self, text: str) -> str | None:
         """The folded label that a text is, from the text as it stands to its bare first line; None if it is none."""
         lines = text.strip().splitlines()
         form = lines[0].strip() if lines else ""

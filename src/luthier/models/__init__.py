@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from luthier.models._base import Answer, Constraint, Model, Price, Request
+from luthier.models._base import Answer, Constraint, Model, Price, Request, Sample
 from luthier.models._budget import Budget
 from luthier.models._endpoint import EndpointModel
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
@@ -29,6 +29,7 @@ from luthier.models._scripted import ScriptedModel
 from luthier.models._sheet import PricePart, PriceSheet, load_sheet, shipped_sheet
 from luthier.models._taught import Flaw, taught_example
 from luthier.models._trie import Integers, Trie, common_prefix, divide, lay_down, tree_size
+from luthier.models._voting import Form, VotingModel, asked_model
 
 if TYPE_CHECKING:
     from luthier.models._adapter import sharing_copy
@@ -43,6 +44,7 @@ __all__ = [
     "EndpointModel",
     "Flaw",
     "Forecast",
+    "Form",
     "Integers",
     "LocalModel",
     "Model",
@@ -52,10 +54,13 @@ __all__ = [
     "PriceSheet",
     "RenderedExample",
     "Request",
+    "Sample",
     "ScriptedModel",
     "Trie",
+    "VotingModel",
     "adapter_hash",
     "add_rows",
+    "asked_model",
     "common_prefix",
     "control_tokens",
     "cost_of",

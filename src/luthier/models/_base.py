@@ -22,16 +22,29 @@ class Constraint:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Sampling in place of greedy decoding: the temperature, above 0, and the seed that fixes what is drawn."""
+
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Request:
-    """One question to a model: the whole rendered conversation, ending with a user message."""
+    """One question to a model: the whole rendered conversation, ending with a user message.
+
+    The answer is greedy unless `sample` is given.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int
     constraint: Constraint | None = None
+    sample: Sample | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For hashing: everything that the answer depends on, besides the model."""
-        return {
+        sample = {} if self.sample is None else {"sample": [self.sample.temperature, self.sample.seed]}
+        return sample | {
             "messages": [m.as_dict() for m in self.messages],
             "max_tokens": self.max_tokens,
             "constraint": None if self.constraint is None else self.constraint.as_dict(),
@@ -87,7 +100,9 @@ class Model(Protocol):
         ...
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """Answer greedily; gives (index into `requests`, answer) as soon as each is known, in any order.
+        """Answer; gives (index into `requests`, answer) as soon as each is known, in any order.
+
+        An answer is greedy where its request does not sample.
 
         Raises:
             ModelError: the model cannot answer a request (too long, no template); it names the request.

@@ -28,8 +28,8 @@ KEY = "OPENAI_API_KEY"
 class EndpointModel:
     """A hosted model, by `http(s)://host/v1#model`.
 
-    Asks at temperature 0 with a fixed seed. Hosted models are not bit for bit repeatable, and the name is all that is
-    known of their weights: the identity is that of the address and the name.
+    Asks at temperature 0 with a fixed seed, or as a request's sample says. Hosted models are not bit for bit
+    repeatable, and the name is all that is known of their weights: the identity is that of the address and the name.
 
     The key is read from the environment variable OPENAI_API_KEY when the first request is made; it is never stored,
     and not sent over plain http except to this machine.
@@ -158,8 +158,8 @@ class EndpointModel:
         settings: dict[str, Any] = {
             "model": self._model,
             "messages": [m.as_dict() for m in request.messages],
-            "temperature": 0,
-            "seed": 0,
+            "temperature": 0 if request.sample is None else request.sample.temperature,
+            "seed": 0 if request.sample is None else request.sample.seed,
             "max_tokens": request.max_tokens,
         }
         for name in refused:

@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts: by a running batch where rows may share, else by transformers' `generate`."""
+"""Decoding of many prompts, greedy or sampled: by a running batch where rows may share, else by transformers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from luthier.models._running import Running
 
 
 def generate(engine: Engine, jobs: Sequence[Job]) -> Iterator[list[tuple[int, Generated]]]:
-    """Continues every prompt greedily; gives (index of the job, continuation), some at a time, in any order.
+    """Continues every prompt; gives (index of the job, continuation), some at a time, in any order.
+
+    Where a job samples, its tokens are draws that depend on its seed alone (see `Job.perturbed`); else it is greedy.
 
     Greedy is the largest of the model's own logits. Sampling settings and repetition penalties in a model's generation
     config are not applied: neither training nor log-probabilities know them. In fp32 the tokens are those of
@@ -96,9 +98,10 @@ _settings: Any = GenerationConfig  # whose __init__ has no types
 
 
 class _Masks(LogitsProcessor):
-    """Applies each row's matcher inside transformers' `generate`."""
+    """Applies each row's matcher, and the noise of those that sample, inside transformers' `generate`."""
 
     def __init__(self, jobs: Sequence[Job], width: int, stops: Sequence[int]) -> None:
+        self._jobs = jobs
         self._matchers = [job.matcher for job in jobs]
         self._width, self._stops = width, stops
 
@@ -110,6 +113,8 @@ class _Masks(LogitsProcessor):
                     self._matchers[row] = None
                 elif matcher is not None:
                     matcher.advance(token)
+        for row, job in enumerate(self._jobs):
+            scores[row] = job.perturbed(scores[row], input_ids.shape[1] - self._width)
         for row, matcher in enumerate(self._matchers):
             if matcher is not None:
                 refused = torch.from_numpy(~matcher.allowed()).to(scores.device)

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from luthier.models._base import Sample
 from luthier.models._constrain import Matcher
 
 
@@ -17,6 +22,24 @@ class Job:
     prompt: tuple[int, ...]
     max_tokens: int
     matcher: Matcher | None = None
+    sample: Sample | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the next token is the one with the largest logit, whichever it is."""
+        return self.matcher is None and self.sample is None
+
+    def perturbed(self, logits: Tensor, position: int) -> Tensor:
+        """Logits, [vocabulary], whose largest is a draw from the softmax of the given ones at the job's temperature.
+
+        Gumbel-max (Gumbel 1954; Maddison et al. 2014): the draw depends on the seed and the position in the answer
+        only, so it is the same whatever runs beside it. Without sampling they are the logits as they are.
+        """
+        if self.sample is None:
+            return logits
+        stream = np.random.Generator(np.random.Philox(key=[self.sample.seed, position]))
+        noise = torch.from_numpy(stream.gumbel(size=logits.shape[-1])).to(logits)
+        return logits / self.sample.temperature + noise
 
 
 @dataclass

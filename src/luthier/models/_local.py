@@ -27,9 +27,9 @@ from luthier.models._tokens import Added, check_vocabulary, longer_module, longe
 class LocalModel:
     """A causal language model of transformers with its tokenizer and, maybe, an adapter.
 
-    Made by `load_model`, `wrap` or `with_adapter`. Answers are greedy: the largest logit, nothing sampled, no
-    penalties. On a CPU the weights are fp32, so that batching does not change an answer; on CUDA they are bf16, where
-    near ties may fall either way when the batch differs.
+    Made by `load_model`, `wrap` or `with_adapter`. Answers are greedy (the largest logit, no penalties) unless a
+    request asks for a sample. On a CPU the weights are fp32, so that batching does not change an answer; on CUDA they
+    are bf16, where near ties may fall either way when the batch differs.
 
     How prompts run together is `batching`: `"prefix"` (full attention: common beginnings are computed once, rows run
     together), `"padded"` (transformers' own batches, padded on the left: unusual attention), `"single"` (state-space
@@ -138,7 +138,7 @@ class LocalModel:
         )
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
-        """Answers greedily; gives (index, answer) batch by batch, in any order.
+        """Answers, greedily unless a request says otherwise; gives (index, answer) batch by batch, in any order.
 
         `completion_tokens` counts the token that ended the answer; `seconds` is the request's share of wall time.
 
@@ -266,7 +266,7 @@ class LocalModel:
                 problems=problems,
             )
         return [
-            Job(prompt, request.max_tokens, self._matcher(request))
+            Job(prompt, request.max_tokens, self._matcher(request), request.sample)
             for prompt, request in zip(prompts, requests, strict=True)
         ]
 

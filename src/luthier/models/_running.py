@@ -119,8 +119,7 @@ class Running:
         for i, path in zip(numbers, paths, strict=True):
             node, walked = int(path[-1]), [int(node) for node in path]
             while True:
-                matcher = self._jobs[i].matcher
-                token = best[places[node]] if matcher is None else _best_allowed(logits[places[node]], matcher)
+                token = best[places[node]] if self._jobs[i].plain else self._chosen(i, logits[places[node]])
                 self._take(i, token)
                 if self._results[i].finish is not None or (node, token) not in steps:
                     break
@@ -166,11 +165,16 @@ class Running:
         self._tokens = logits.argmax(dim=-1).tolist()
         for place, i in enumerate(self._places):
             if self._results[i].finish is None:
-                matcher = self._jobs[i].matcher
-                if matcher is not None:
-                    self._tokens[place] = _best_allowed(logits[place], matcher)
+                if not self._jobs[i].plain:
+                    self._tokens[place] = self._chosen(i, logits[place])
                 self._take(i, self._tokens[place])
         share_time([self._results[i] for i in now], started)
+
+    def _chosen(self, i: int, logits: Tensor) -> int:
+        """The next token of a job that samples, or may not take every token."""
+        job = self._jobs[i]
+        drawn = job.perturbed(logits, self._results[i].count)
+        return int(drawn.argmax()) if job.matcher is None else _best_allowed(drawn, job.matcher)
 
     def _take(self, i: int, token: int) -> None:
         self._results[i].take(token, self._jobs[i], self._engine.stops)

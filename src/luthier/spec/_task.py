@@ -13,10 +13,12 @@ MethodName = Literal[
     "few-shot",
     "few-shot nearest",
     "constrained",
+    "self-consistency",
     "retrieval",
     "fine-tune",
     "fine-tune + retrieval",
 ]
+VOTED = ("label", "number", "json", "exact", "answer")  # scores under which two answers are often the same
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
@@ -173,19 +175,37 @@ class TrainSettings(Frozen):
 
 
 class RetrievalSettings(Frozen):
-    """What documents are indexed with: `minilm`, `wordllama`, or any sentence-transformers id or folder."""
+    """What documents are indexed with: `minilm`, `wordllama`, or any sentence-transformers id or folder.
+
+    `reranker` is a cross-encoder (a hub id or a folder of sentence-transformers) that may put what was found in order.
+    """
 
     embedding: str = "minilm"
+    reranker: str | None = None
 
 
 class DecideSettings(Frozen):
-    """How the ladder is climbed."""
+    """How the ladder is climbed.
+
+    `optimise` is how many answers may be asked for to find better instructions and demonstrations; 0 looks for none.
+    `optimiser` is the model that writes new instructions (named as a base is); the base itself where None.
+    `votes` is how many answers the method `self-consistency` samples for each request.
+    """
 
     methods: tuple[MethodName, ...] | None = None
     development_cases: int = Field(default=48, ge=4)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     margin: float | None = Field(default=None, gt=0, lt=1)
     budget: float | None = Field(default=None, gt=0)
+    optimise: int = Field(default=0, ge=0)
+    optimiser: str | None = None
+    votes: int = Field(default=5, ge=3, le=32)
+
+    @model_validator(mode="after")
+    def _has_something_to_write(self) -> DecideSettings:
+        if self.optimiser is not None and not self.optimise:
+            raise ValueError("optimiser has nothing to do while optimise is 0: say how many answers it may ask for")
+        return self
 
 
 class LatencySettings(Frozen):
@@ -229,6 +249,15 @@ class Task(Frozen):
     def folder(self) -> Path:
         """The folder that holds `luthier.yaml`."""
         return self._folder
+
+    @model_validator(mode="after")
+    def _answers_can_agree(self) -> Task:
+        if "self-consistency" in (self.decide.methods or ()) and self.score.kind not in VOTED:
+            raise ValueError(
+                f"self-consistency counts answers that say the same, which answers scored by {self.score.kind} seldom "
+                f"do: leave it out of decide.methods, or score by {', '.join(VOTED)}"
+            )
+        return self
 
     @field_validator("goal")
     @classmethod

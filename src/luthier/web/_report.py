@@ -63,8 +63,14 @@ def _ladder(state: ReportState) -> list[dict[str, Any]]:
     if state.decision is None:
         return []
     evidence, verdict = state.decision.evidence, state.decision.verdict
+    looked_up = (evidence.knowledge or {}).get("passages", {})
     return [
-        {"judged": judged, "measured": measured, "chosen": (measured.choices or {}).get("chosen", "")}
+        {
+            "judged": judged,
+            "measured": measured,
+            "chosen": (measured.choices or {}).get("chosen", ""),
+            "read": looked_up.get(judged.rung, {}).get("words", ""),
+        }
         for judged, measured in zip(verdict.rungs, evidence.rungs, strict=True)
     ]
 

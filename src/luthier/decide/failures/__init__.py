@@ -5,7 +5,7 @@
 """
 
 from luthier.decide.failures._result import CAUSES, Cause, Cluster, Failures, FailureSample
-from luthier.decide.failures._run import diagnose_failures, most_probes
+from luthier.decide.failures._run import diagnose_failures, most_probes, right_from
 from luthier.decide.failures._sentences import cause_lines, remedy_lines, share_words
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "diagnose_failures",
     "most_probes",
     "remedy_lines",
+    "right_from",
     "share_words",
 ]
