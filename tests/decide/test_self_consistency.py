@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from luthier.api import Project
-from luthier.decide import Bench, Climb, Setup, System, climb, decide, possible_rungs, rules_of, variant_count
+from luthier.decide import Bench, Climb, Setup, System, climb, decide, rules_of, variant_count
 from luthier.decide._ladder import _ladder_hash
+from luthier.decide._planned import possible_rungs
 from luthier.decide._system import Votes
 from luthier.errors import SpecError
 from luthier.evaluate import vote_form
