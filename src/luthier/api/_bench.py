@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from luthier.api._data import Data
+from luthier.api._judging import seat
 from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
 from luthier.errors import ModelError, Problem, ScorerError
-from luthier.evaluate import Scorer, make_scorer, spent_on
+from luthier.evaluate import JudgeScorer, Scorer, make_scorer, spent_on
 from luthier.models import Budget, EndpointModel, load_model, load_outline, price_of, weights_at_hand
 from luthier.spec import Task
 from luthier.store import Store
@@ -24,7 +25,7 @@ def open_bench(
 
     Raises:
         ModelError: the base cannot be loaded, or has no price and the task a budget.
-        ScorerError: a wanted output cannot be scored.
+        ScorerError: a wanted output cannot be scored, or the judge is of the base's family.
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     _check_wanted(scorer, data.split)
@@ -34,6 +35,8 @@ def open_bench(
     progress(f"load {name}", 1, 1, "")
     if isinstance(model, EndpointModel):
         model.spend_within(_budget(task, store, model))
+    if isinstance(scorer, JudgeScorer) and fetch:
+        seat(scorer, model, task, store)
     return Bench(task, data.split, groups_of(data.split.test), scorer, model, store, progress)
 
 

@@ -9,6 +9,7 @@ from luthier.decide._evidence import (
     Comparison,
     Cost,
     Evidence,
+    JudgeEvidence,
     Rules,
     RungEvidence,
     RungVerdict,
@@ -18,6 +19,8 @@ from luthier.decide._evidence import (
     VerdictKind,
     Warrant,
 )
+from luthier.decide._judged import with_labels
+from luthier.decide._judged_standing import ALL_LABELS, RUNG_LABELS, JudgedStanding, judged_standing
 from luthier.decide._ladder import LADDER, Climb, Climbed, climb, planned_rungs, possible_rungs, rules_of
 from luthier.decide._latency import too_slow
 from luthier.decide._power import Outlook, PairOutlook, Power, power_of
@@ -29,7 +32,9 @@ from luthier.decide._verdict import decide
 from luthier.decide.failures import Cluster, Failures, FailureSample, cause_lines, most_probes, share_words
 
 __all__ = [
+    "ALL_LABELS",
     "LADDER",
+    "RUNG_LABELS",
     "SCALES",
     "Bench",
     "Climb",
@@ -46,6 +51,8 @@ __all__ = [
     "Evidence",
     "FailureSample",
     "Failures",
+    "JudgeEvidence",
+    "JudgedStanding",
     "Lookup",
     "Method",
     "Outlook",
@@ -72,6 +79,7 @@ __all__ = [
     "draw_demonstrations",
     "forecast_curve",
     "forecast_training",
+    "judged_standing",
     "measure_curve",
     "most_probes",
     "own_machine_price",
@@ -87,4 +95,5 @@ __all__ = [
     "too_slow",
     "train_along",
     "variant_count",
+    "with_labels",
 ]

@@ -51,6 +51,8 @@ def _no_worse(field: Standing, rung: RungEvidence) -> str:
 
 
 def _lacking(field: Standing, warrant: Warrant) -> str:
+    if field.blocked is not None:
+        return field.blocked[0]
     if len(field.evidence.served) > 1:
         return f"the endpoint changed its model on the way, from {_versions(field)}"
     meeting = [field.verdict(r) for r in field.evidence.rungs if field.adequate(r)]
@@ -104,7 +106,7 @@ def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warra
             lines.append(_paired(field, field.best, other))
     if rung is not None:
         lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
-    return (*lines, *_knowledge(field), *_failures(field))
+    return (*lines, *field.remarks, *_knowledge(field), *_failures(field))
 
 
 def _reason(field: Standing, verdict: RungVerdict) -> str:
@@ -182,6 +184,8 @@ def _remedies(field: Standing) -> list[str]:
 
 def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:
     lines = []
+    if field.blocked is not None:
+        return [field.blocked[1]]
     if len(field.evidence.served) > 1:
         name = list(field.evidence.served)[-1]
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier import models
 from luthier.data import content_hash
@@ -15,6 +15,7 @@ from luthier.decide._cost import cost_of
 from luthier.decide._diagnose import diagnose
 from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Timing
 from luthier.decide._inputs import inputs_of
+from luthier.decide._judged import judge_evidence
 from luthier.decide._latency import too_slow
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval
 from luthier.decide._system import System
@@ -22,7 +23,7 @@ from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
 from luthier.decide.failures import diagnose_failures
 from luthier.errors import BudgetError, TooLongError
-from luthier.evaluate import LOOK_EVERY, Record, Scorer, adequacy_state, measure
+from luthier.evaluate import LOOK_EVERY, JudgeScorer, Record, Scorer, adequacy_state, measure
 from luthier.spec import MethodName, Task
 from luthier.train import require_tracker
 
@@ -60,7 +61,7 @@ def rules_of(task: Task) -> Rules:
     Raises:
         StoreError, ModelError: the price sheet cannot be used.
     """
-    graded = task.score.kind in ("json", "answer", "chrf", "rouge")
+    graded = task.score.kind in ("json", "answer", "chrf", "rouge", "judge")
     margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
     inputs = inputs_of(task.prices)
     return Rules(task.bar, margin, task.decide.alpha, task.volume, latency=task.latency, inputs=inputs)
@@ -100,6 +101,10 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         StoreError, ModelError: the price sheet cannot be used.
     """
     planned = planned_rungs(bench)
+    if isinstance(bench.scorer, JudgeScorer):
+        # A judge's scores are corrected once all are there: before, they may all err in favour of one rung, so neither
+        # stopping early nor leaving dearer rungs out may rest on them; and people label answers of all rungs at once.
+        how = replace(how, everything=True)
     inputs_of(bench.task.prices)  # a price sheet that cannot be used is refused before anything is spent
     if how.train and any(method.startswith("fine-tune") for method in planned):
         require_tracker(bench.task.train.track)
@@ -139,6 +144,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         knowledge=diagnose(bench, systems, records),
         failures=diagnose_failures(bench, systems, records, ask=not settled and not findings and stopped is None),
         served=dict(Counter(r.served for rung in records.values() for r in rung if r.served)),
+        judge=judge_evidence(bench, records),
     )
     return Climbed(evidence, systems, records)
 

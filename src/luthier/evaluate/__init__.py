@@ -1,12 +1,15 @@
 """Is it better: scorers, the runner, statistics."""
 
+from luthier.evaluate._asking import AnswerStore
 from luthier.evaluate._battery import Battery, build_battery
 from luthier.evaluate._battery_files import general_texts
 from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
+from luthier.evaluate._judge import JudgeScorer
+from luthier.evaluate._labels import ToLabel, answer_id, label_table, label_words, read_labels, read_table
 from luthier.evaluate._records import Record, Scored
-from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, measure, measure_together, spent_on
+from luthier.evaluate._runner import Answerer, answer_key, measure, measure_together, spent_on
 from luthier.evaluate._scorers import Scorer, make_scorer
 from luthier.evaluate._scorers_text import last_number, squad_tokens
 from luthier.evaluate._statistics import (
@@ -29,6 +32,7 @@ from luthier.evaluate._statistics_adequacy import (
     settle,
 )
 from luthier.evaluate._statistics_assurance import MIN_CASES, more_cases, more_pairs
+from luthier.evaluate._statistics_calibration import Agreement, Rate, agreement
 from luthier.evaluate._statistics_chances import (
     Chances,
     cases_to_settle,
@@ -37,6 +41,7 @@ from luthier.evaluate._statistics_chances import (
     pairs_to_see,
     settled_chances,
 )
+from luthier.evaluate._statistics_judged import Corrected, corrected_difference, corrected_mean
 from luthier.evaluate._statistics_paired import (
     Paired,
     better_by,
@@ -68,22 +73,29 @@ __all__ = [
     "POWER",
     "Adequacy",
     "AdequacyState",
+    "Agreement",
     "AnswerStore",
     "Answerer",
     "Battery",
     "Capability",
     "Chances",
+    "Corrected",
     "FamilyResult",
     "Flips",
+    "JudgeScorer",
     "Paired",
+    "Rate",
     "Record",
     "Scored",
     "Scorer",
     "Settled",
+    "ToLabel",
     "Tries",
     "adequacy_cases",
     "adequacy_state",
     "adequate_score",
+    "agreement",
+    "answer_id",
     "answer_key",
     "battery_texts",
     "better_by",
@@ -95,6 +107,8 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "confidence_sequence",
+    "corrected_difference",
+    "corrected_mean",
     "detectable_difference",
     "display_interval",
     "e_process_adequacy",
@@ -102,6 +116,8 @@ __all__ = [
     "general_texts",
     "grouped",
     "is_clustered",
+    "label_table",
+    "label_words",
     "last_number",
     "least_difference",
     "least_difference_tried",
@@ -117,6 +133,8 @@ __all__ = [
     "pair_chances",
     "paired_t",
     "pairs_to_see",
+    "read_labels",
+    "read_table",
     "replay_prompts",
     "settle",
     "settled_chances",

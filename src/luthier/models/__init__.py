@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.models._base import Answer, Constraint, Model, Price, Request
 from luthier.models._budget import Budget
 from luthier.models._endpoint import EndpointModel
+from luthier.models._family import Kinship, kinship
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
@@ -44,6 +45,7 @@ __all__ = [
     "Flaw",
     "Forecast",
     "Integers",
+    "Kinship",
     "LocalModel",
     "Model",
     "Outline",
@@ -65,6 +67,7 @@ __all__ = [
     "folder_hash",
     "forecast_answers",
     "has_own_weights",
+    "kinship",
     "lay_down",
     "load_folder",
     "load_model",

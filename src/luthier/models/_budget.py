@@ -25,6 +25,17 @@ class Budget:
     def __init__(self, limit: float, price: Price, spent: float = 0.0) -> None:
         self.limit, self.spent = limit, spent
         self._price, self._aside = price, 0.0
+        self._others: list[Budget] = []
+
+    def share(self, other: Budget) -> None:
+        """From now on what the other spends and sets aside counts against this limit too, and the reverse."""
+        self._others.append(other)
+        other._others.append(self)
+
+    @property
+    def total(self) -> float:
+        """US dollars that are spent against the limit, those of others that share it included."""
+        return self.spent + sum(other.spent for other in self._others)
 
     def set_aside(self, request: Request) -> float | None:
         """Keep what a request may cost; gives the US dollars, or None where so much is not left."""
@@ -33,7 +44,8 @@ class Budget:
             texts += [request.constraint.json_schema or "", *(request.constraint.choices or ())]
         prompt = sum(len(text.encode()) + FRAME for text in texts)
         most = TRIES * (prompt * self._price.input + request.max_tokens * self._price.output) / 1e6
-        if self.spent + self._aside + most > self.limit:
+        committed = sum(budget.spent + budget._aside for budget in (self, *self._others))
+        if committed + most > self.limit:
             return None
         self._aside += most
         return most

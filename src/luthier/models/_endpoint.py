@@ -61,6 +61,11 @@ class EndpointModel:
         """From now on no request is sent that the budget does not allow; None lifts it."""
         self._budget = budget
 
+    @property
+    def budget(self) -> Budget | None:
+        """What bounds its requests, None where nothing does."""
+        return self._budget
+
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answers, up to eight requests at a time; each is given out as soon as it is there.
 
@@ -200,7 +205,7 @@ class EndpointModel:
     def _spent(self) -> BudgetError:
         assert self._budget is not None  # it has refused a request
         return BudgetError(
-            f"the budget of ${self._budget.limit:g} for {self.name} is used up: ${self._budget.spent:.4f} are spent, "
+            f"the budget of ${self._budget.limit:g} for {self.name} is used up: ${self._budget.total:.4f} are spent, "
             "and the next request could cost more than the rest",
             why="the price of a request is known only when it is answered, so it is counted at its dearest before",
             fix="raise `decide: {budget: ...}` in luthier.yaml and run the same command again: answers are kept",

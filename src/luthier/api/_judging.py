@@ -1,0 +1,187 @@
+"""A judge at the bench, the table that people label, and the verdict on their labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.api._decisions import Decision, keep_decision
+from luthier.data import content_hash
+from luthier.decide import (
+    ALL_LABELS,
+    RUNG_LABELS,
+    Evidence,
+    JudgedStanding,
+    Verdict,
+    decide,
+    judged_standing,
+    rules_of,
+    with_labels,
+)
+from luthier.errors import EvidenceError, ModelError, ScorerError
+from luthier.evaluate import Agreement, JudgeScorer, ToLabel, answer_id, label_table, label_words, read_table
+from luthier.models import Budget, EndpointModel, Model, kinship, price_of
+from luthier.spec import JudgeScore, Task
+from luthier.store import Store, write_text_atomic
+
+if TYPE_CHECKING:
+    from luthier.api._project import Project
+
+TABLE = "judged.csv"  # where no `calibration:` says another name
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of answers to label. `rows` stand in it, `labelled` of them have a label; `words` are the labels."""
+
+    file: Path
+    rows: int
+    labelled: int
+    added: int
+    words: tuple[str, ...]
+    named: bool  # whether luthier.yaml names it
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self) | {"file": str(self.file)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the judge agrees with people, over all rungs and by rung, and the verdict on its corrected scores."""
+
+    overall: Agreement
+    rungs: Mapping[str, Agreement]
+    verdict: Verdict
+    evidence: Evidence
+    stale: int  # labels of answers that no measured rung gives any more
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "overall": asdict(self.overall),
+            "rungs": {rung: asdict(found) for rung, found in self.rungs.items()},
+            "stale": self.stale,
+            "verdict": self.verdict.as_dict(),
+        }
+
+
+def seat(judge: JudgeScorer, base: Model, task: Task, store: Store) -> None:
+    """Let a judge judge a base: another family than its own, and within what the task may spend.
+
+    Raises:
+        ScorerError: the judge is of the base's family, and the task does not allow that.
+        ModelError: it cannot be loaded, or has no price and the task a budget.
+    """
+    found = kinship(judge.model, base)
+    if found.same and not judge.settings.same_family:
+        raise ScorerError(
+            f"the judge {judge.settings.model} is of the family of the base {base.name}: {found.why}",
+            why="a model prefers what a model like it wrote, which looks like a gain of the rungs that write like it",
+            fix="name a judge of another family (score.model), or allow it: score: {same_family: true}",
+        )
+    if task.decide.budget is None or not isinstance(judge.model, EndpointModel):
+        return
+    price = price_of(judge.settings.model, task.prices)
+    if price is None:
+        raise ModelError(
+            f"the price of the judge {judge.settings.model} is not known, and `decide: {{budget: ...}}` limits it too",
+            fix="give its price in a sheet (`prices:` in luthier.yaml, docs/writing-a-task.md), or take `budget` out",
+        )
+    price = replace(price, input=max(price.input, price.write or 0.0))
+    own = Budget(task.decide.budget, price, judge.spent(store, price))
+    if isinstance(base, EndpointModel) and base.budget is not None:
+        own.share(base.budget)
+    judge.model.spend_within(own)
+
+
+def sample(project: Project, answers: int | None) -> Sheet:
+    """Write, or lengthen, the table of answers that people are to label.
+
+    Cases are drawn at random, the same ones for every rung, so that pairs of rungs can be compared; an answer that
+    several rungs give stands once. Nothing in the table says which rung gave an answer. Labels that stand there stay.
+
+    Args:
+        project: the task.
+        answers: how many answers, over all rungs; None: the least that a verdict needs.
+
+    Raises:
+        EvidenceError: nothing was judged yet.
+        DataError: the table that is there cannot be read.
+    """
+    settings, decision = _judged_task(project)
+    file = settings.calibration or project.task.folder / TABLE
+    rungs = [some for some in decision.records.values() if some]
+    each = max(RUNG_LABELS, math.ceil(ALL_LABELS / len(rungs))) if answers is None else math.ceil(answers / len(rungs))
+    drawn = _drawn(decision, each)
+    texts = {case["id"]: case for case in decision.cases}
+    there = {row.id: row for row in read_table(file)} if file.exists() else {}
+    rows = dict(there)
+    for records in rungs:
+        for record in records:
+            key = answer_id(record.case, record.answer)
+            if record.case in drawn and key not in rows:
+                case = texts[record.case]
+                rows[key] = ToLabel(key, case["input"], case["wanted"], record.answer)
+    write_text_atomic(file, label_table(list(rows.values())))
+    labelled = sum(bool(row.label.strip()) for row in rows.values())
+    words = tuple(label_words(settings))
+    return Sheet(file, len(rows), labelled, len(rows) - len(there), words, settings.calibration is not None)
+
+
+def calibrate(project: Project) -> Calibration:
+    """Read the labels, correct the judge by them, and take the verdict again; no model is asked.
+
+    The decision with its new labels becomes the latest one.
+
+    Raises:
+        EvidenceError: nothing was judged yet, or luthier.yaml names no table.
+        DataError: labels that cannot be used, with their lines.
+    """
+    settings, decision = _judged_task(project)
+    if settings.calibration is None:
+        raise EvidenceError(
+            "luthier.yaml names no table of labels",
+            fix=f"luthier judge --sample, then: score: {{kind: judge, ..., calibration: {TABLE}}}",
+        )
+    labelled = {row.id for row in read_table(settings.calibration) if row.label.strip()}
+    evidence = with_labels(decision.evidence, settings, decision.records)
+    verdict = decide(rules_of(project.task), evidence)
+    keep_decision(replace(decision, evidence=evidence, verdict=verdict), project.store)
+    given = {answer_id(r.case, r.answer) for some in decision.records.values() for r in some}
+    field = standing_of(project.task, evidence)
+    rungs = {rung.rung: field.agreement(rung) for rung in field.measured}
+    return Calibration(field.agreement(), rungs, verdict, evidence, len(labelled - given))
+
+
+def standing_of(task: Task, evidence: Evidence) -> JudgedStanding:
+    """The standing of evidence that a judge gave."""
+    assert evidence.judge is not None  # asked for by the caller
+    return judged_standing(rules_of(task), evidence, evidence.judge)
+
+
+def _judged_task(project: Project) -> tuple[JudgeScore, Decision]:
+    settings = project.task.score
+    if not isinstance(settings, JudgeScore):
+        raise EvidenceError(
+            f"the score of this task is `{settings.kind}`, which needs no labels of people",
+            fix="luthier decide; a judge is asked for with score: {kind: judge, ...}",
+        )
+    decision = project.decision()
+    judge = decision.evidence.judge
+    now = (settings.model, content_hash(settings.rubric), settings.scale, settings.mode)
+    if judge is None or (judge.model, judge.rubric, judge.scale, judge.mode) != now:
+        raise EvidenceError("the last decision was not taken with this judge and rubric", fix="luthier decide")
+    return settings, decision
+
+
+def _drawn(decision: Decision, cases: int) -> set[str]:
+    """So many cases at random; more of them hold the fewer ones too, so that a table can grow."""
+
+    def place(case: str) -> str:
+        return content_hash([decision.split, "to label", case])
+
+    return set(sorted(decision.evidence.cases, key=place)[:cases])

@@ -1,0 +1,72 @@
+"""What the verdict has to know of a judge: who it is, how it kept to its form, and what people said of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from luthier.decide._bench import Bench
+from luthier.decide._evidence import Evidence, JudgeEvidence
+from luthier.evaluate import JudgeScorer, Record, answer_id, read_labels
+from luthier.models import kinship, price_of
+from luthier.spec import JudgeScore
+
+
+def judge_evidence(bench: Bench, records: Mapping[str, Sequence[Record]]) -> JudgeEvidence | None:
+    """What is known about the judge of the bench, with the labels that are there; None where no model judges.
+
+    Raises:
+        ScorerError: it left too many answers unjudged.
+        DataError: the table of labels cannot be used.
+    """
+    judge = bench.scorer
+    if not isinstance(judge, JudgeScorer):
+        return None
+    judge.demand_form()
+    price = price_of(judge.settings.model, bench.task.prices)
+    return JudgeEvidence(
+        model=judge.settings.model,
+        served=dict(judge.served),
+        rubric=judge.rubric_hash,
+        scale=judge.settings.scale,
+        mode=judge.settings.mode,
+        kin=said_of_family(bench, judge),
+        unjudged=dict(judge.unjudged),
+        usd=None if price is None else judge.spent(bench.store, price),
+        labels=labels_of(judge.settings, records),
+    )
+
+
+def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, float]]:
+    """People's scores by rung and case, from the table that the task names; empty where there is none yet.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    if settings.calibration is None or not settings.calibration.exists():
+        return {}
+    scores = read_labels(settings.calibration, settings).scores
+    return {
+        rung: {r.case: scores[key] for r in some if (key := answer_id(r.case, r.answer)) in scores}
+        for rung, some in records.items()
+    }
+
+
+def with_labels(evidence: Evidence, settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> Evidence:
+    """The evidence with the labels that the table holds now.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    assert evidence.judge is not None  # asked for by the caller
+    return replace(evidence, judge=replace(evidence.judge, labels=labels_of(settings, records)))
+
+
+def said_of_family(bench: Bench, judge: JudgeScorer) -> str:
+    """What a reader has to know: that the judge is of the base's family, or that this could not be told."""
+    found = kinship(judge.model, bench.base)
+    if found.same is None:
+        return f"whether it is of another family than the base is not known ({found.why}); a judge may prefer its own"
+    if found.same:
+        return f"it is of the base's family ({found.why}), which `same_family: true` allows: it may prefer its own"
+    return ""
