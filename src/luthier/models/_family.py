@@ -26,7 +26,7 @@ _WORDS = {
     "chatglm": "GLM", "kimi": "Kimi", "nemotron": "Nemotron", "internlm": "InternLM", "minimax": "MiniMax",
     "bloom": "BLOOM", "pythia": "Pythia", "stablelm": "StableLM", "exaone": "EXAONE",
 }  # fmt: skip
-_WORD = re.compile(r"[a-z]+|o[134](?![a-z0-9])")
+_WORD = re.compile(r"(?<![a-z0-9])o[134](?![a-z0-9])|[a-z]+")
 
 
 @dataclass(frozen=True)
