@@ -341,7 +341,7 @@ def test_the_command_line(host, tmp_path):
     run = CliRunner()
     decided = run.invoke(main, ["decide", "-C", str(folder)])
     assert decided.exit_code == 3 and "luthier judge --sample 60" in decided.output
-    written = run.invoke(main, ["judge", "-C", str(folder), "--sample"])
+    written = run.invoke(main, ["judge", "-C", str(folder), "--sample", "60"])
     assert written.exit_code == 0 and "write pass or fail into the column `label`" in written.output
     label(folder)
     read = run.invoke(main, ["judge", "-C", str(folder)])

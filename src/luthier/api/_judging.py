@@ -145,7 +145,7 @@ def calibrate(project: Project) -> Calibration:
     if settings.calibration is None:
         raise EvidenceError(
             "luthier.yaml names no table of labels",
-            fix=f"luthier judge --sample, then: score: {{kind: judge, ..., calibration: {TABLE}}}",
+            fix=f"luthier judge --sample 60, then: score: {{kind: judge, ..., calibration: {TABLE}}}",
         )
     labelled = {row.id for row in read_table(settings.calibration) if row.label.strip()}
     evidence = with_labels(decision.evidence, settings, decision.records)

@@ -21,7 +21,7 @@ def foresee(task: Task, data: Data) -> Power:
     if task.score.kind == "judge":
         raise EvidenceError(
             "what the test cases can show with a judge depends on how well it agrees with people, which is not known",
-            fix="luthier decide, then: luthier judge --sample; each open rung then says how many labels it needs",
+            fix="luthier decide, then: luthier judge --sample 60; each open rung then says how many labels it needs",
         )
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     rungs = possible_rungs(task, scorer, trainable=has_own_weights(task.base))

@@ -13,26 +13,22 @@ from luthier.cli.decide import exit_code
 if TYPE_CHECKING:
     from luthier.api import Project
 
-LEAST = 0  # --sample without a number
-
 
 @verb(help="How far the judge agrees with people, and the verdict on its scores corrected by their labels.")
 @in_folder
 @click.option(
     "--sample",
     "answers",
-    type=click.IntRange(min=LEAST),
-    is_flag=False,
-    flag_value=LEAST,
-    help="Write this many answers into a table to be labelled; without a number, the least that a verdict needs.",
+    type=click.IntRange(min=1),
+    help="Write about this many answers, of all rungs together, into a table to be labelled.",
 )
 def command(folder: Path, allow_outside: bool, answers: int | None, as_json: bool) -> int:
     """Write the table to label, or read it back."""
     project = open_project(folder, allow_outside, as_json)
-    return _read(project, as_json) if answers is None else _write(project, answers or None, as_json)
+    return _read(project, as_json) if answers is None else _write(project, answers, as_json)
 
 
-def _write(project: Project, answers: int | None, as_json: bool) -> int:
+def _write(project: Project, answers: int, as_json: bool) -> int:
     sheet = project.label_sheet(answers)
     if as_json:
         print_json({"sheet": sheet.as_dict()})

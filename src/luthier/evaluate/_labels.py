@@ -108,7 +108,7 @@ def _rows(path: Path) -> list[tuple[int, ToLabel]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError(f"there is no {path}", fix="write it: luthier judge --sample") from error
+        raise DataError(f"there is no {path}", fix="write it: luthier judge --sample 60") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}", fix="save it as CSV in UTF-8") from error
     head = text.partition("\n")[0]
