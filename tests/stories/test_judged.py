@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import threading
 import zlib
 from collections import Counter
@@ -17,11 +18,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from starlette.testclient import TestClient
 
 from luthier.api import Project
 from luthier.cli import main
 from luthier.decide import decide, rules_of
 from luthier.errors import BudgetError, DataError, EvidenceError, ScorerError
+from luthier.web._dashboard import dashboard
 
 PRICES = {"worker": {"input": 1.0, "output": 4.0}, "arbiter": {"input": 10.0, "output": 40.0}}
 WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll ledge marsh notch orbit plume".split()
@@ -189,13 +192,13 @@ def test_a_charmed_judge_adopts_nothing_once_people_have_labelled(host, tmp_path
         alone = {v.rung: v.judged for v in first.rungs}
         uncorrected = decide(rules_of(project.task), replace(decision.evidence, judge=None))
         assert uncorrected.rung == "few-shot"  # what the judge alone would have adopted
-        sheet = project.label_sheet()
+        sheet = project.labelling.sheet()
         assert sheet.labelled == 0 and sheet.named
         text = (folder / "judged.csv").read_text("utf-8")
         assert "few-shot" not in text and "prompt," not in text and "worker" not in text
         before = list(host.asked)
         label(folder)
-        found = project.calibrate()
+        found = project.labelling.calibrate()
         assert host.asked == before  # no model is asked
         truth = {
             rung: sum(r.answer == case["wanted"] for r, case in zip(records, decision.cases, strict=True)) / 120
@@ -218,9 +221,9 @@ def test_a_judge_that_knows_no_better_than_chance_on_a_rung_settles_nothing_ther
     folder = write_task(tmp_path / "task", host, bar=0.3)
     with opened(folder) as project:
         project.decide()
-        project.label_sheet()
+        project.labelling.sheet()
         label(folder)
-        verdict = project.calibrate().verdict
+        verdict = project.labelling.calibrate().verdict
         plain, shown = verdict.rungs
         assert (str(plain.state), str(shown.state)) == ("meets", "open")
         assert shown.youden < 0.5 < plain.youden and "does not know good answers of this rung" in shown.note
@@ -231,9 +234,9 @@ def test_an_honest_judge_and_labels_adopt_what_is_good(host, tmp_path):
     folder = write_task(tmp_path / "task", host, bar=0.8)
     with opened(folder) as project:
         project.decide()
-        project.label_sheet(120)
+        project.labelling.sheet(120)
         label(folder)
-        found = project.calibrate()
+        found = project.labelling.calibrate()
         assert (found.verdict.kind, found.verdict.rung) == ("few-shot", "few-shot")
         assert [str(v.state) for v in found.verdict.rungs] == ["falls short", "meets"]
         gate = project.validate(quick=True)
@@ -245,11 +248,11 @@ def test_a_table_grows_and_keeps_labels_and_wrong_ones_are_named_with_their_line
     folder = write_task(tmp_path / "task", host)
     with opened(folder) as project:
         with pytest.raises(EvidenceError, match="nothing has been decided"):
-            project.label_sheet()
+            project.labelling.sheet()
         project.decide()
-        small = project.label_sheet(20)
+        small = project.labelling.sheet(20)
         label(folder, most=5)
-        large = project.label_sheet()
+        large = project.labelling.sheet()
         assert large.rows > small.rows and large.labelled == 5
         path = folder / "judged.csv"
         lines = path.read_text("utf-8").splitlines()
@@ -259,10 +262,10 @@ def test_a_table_grows_and_keeps_labels_and_wrong_ones_are_named_with_their_line
             "\n".join([*lines[:place], lines[place] + "perhaps", *lines[place + 1 :], "x1,,,,pass"]), "utf-8"
         )
         with pytest.raises(DataError, match=r"2 labels in judged\.csv") as told:
-            project.calibrate()
+            project.labelling.calibrate()
         assert {p.line for p in told.value.problems} == {place + 1, len(lines) + 1}
         path.write_text(good.replace(",", ";"), "utf-8")  # as some spreadsheets save it: no comma stands in these texts
-        assert project.calibrate().overall.labels >= 5
+        assert project.labelling.calibrate().overall.labels >= 5
         path.write_text("key,answer\n", "utf-8")
         with pytest.raises(DataError, match="no column id and no column label"):
             project.decide()
@@ -314,7 +317,7 @@ def test_a_judge_that_changes_its_version_gives_no_verdict(host, tmp_path):
     folder = write_task(tmp_path / "task", host)
     with opened(folder) as project:
         project.decide()
-        project.label_sheet()
+        project.labelling.sheet()
         label(folder)
         host.version = "arbiter-2"
         host.slip = 0.05
@@ -334,6 +337,30 @@ def test_a_judge_of_the_same_family_is_refused_unless_it_is_allowed(host, tmp_pa
     with opened(folder) as project, pytest.raises(ScorerError, match="of the family of the base") as told:
         project.decide()
     assert "same_family: true" in told.value.fix and not host.asked
+
+
+def test_the_page_to_label_writes_the_same_table_and_takes_nothing_from_elsewhere(host, tmp_path):
+    folder = write_task(tmp_path / "task", host, decide={"methods": ["prompt"]}, rubric="<b>Be</b> fair.")
+    with opened(folder) as project:
+        client = TestClient(dashboard(project), base_url="http://127.0.0.1")
+        assert client.get("/label").status_code == 404  # there is no table yet
+        project.decide()
+        rows = project.labelling.sheet(6).rows
+        for done in range(rows):
+            page = client.get("/label").text
+            assert f"{done} of {rows} answers are labelled" in page and "&lt;b&gt;Be&lt;/b&gt;" in page
+            form = dict(re.findall(r'name="(token|id)" value="([^"]+)"', page))
+            assert "prompt" not in page.split("<h2>answer", 1)[1]
+            before = (folder / "judged.csv").read_bytes()
+            assert client.post("/label", data=form | {"label": "pass", "token": "guess"}).status_code == 403
+            assert client.post("/label", data=form | {"label": "maybe"}).status_code == 400
+            assert client.post("/label", data=form | {"id": "a" * 16, "label": "pass"}).status_code == 400
+            assert (folder / "judged.csv").read_bytes() == before
+            assert client.post("/label", data=form | {"label": "fail"}).url.path == "/label"
+        assert "All are" in client.get("/label").text
+        assert client.get("/label", headers={"host": "evil.example"}).status_code == 400
+        assert project.labelling.calibrate().overall.labels == rows
+        assert project.labelling.sheet(12).labelled == rows  # and the table can still grow
 
 
 def test_the_command_line(host, tmp_path):

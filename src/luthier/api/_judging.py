@@ -21,7 +21,7 @@ from luthier.decide import (
     rules_of,
     with_labels,
 )
-from luthier.errors import EvidenceError, ModelError, ScorerError
+from luthier.errors import DataError, EvidenceError, ModelError, ScorerError
 from luthier.evaluate import Agreement, JudgeScorer, ToLabel, answer_id, label_table, label_words, read_table
 from luthier.models import Budget, EndpointModel, Model, kinship, price_of
 from luthier.spec import JudgeScore, Task
@@ -69,6 +69,31 @@ class Calibration:
         }
 
 
+@dataclass(frozen=True)
+class Labelling:
+    """The labels of people that correct the judge of a project."""
+
+    project: Project
+
+    def sheet(self, answers: int | None = None) -> Sheet:
+        """Write the table of answers to label; see `sample`."""
+        with self.project.store.lock():
+            return sample(self.project, answers)
+
+    def next(self) -> NextLabel:
+        """What is to be labelled next; see `next_label`."""
+        return next_label(self.project)
+
+    def put(self, key: str, label: str) -> None:
+        """Write a label into the table; see `put_label`."""
+        put_label(self.project, key, label)
+
+    def calibrate(self) -> Calibration:
+        """How far the judge agrees with the labels, and the verdict on its corrected scores; see `calibrate`."""
+        with self.project.store.lock():
+            return calibrate(self.project)
+
+
 def seat(judge: JudgeScorer, base: Model, task: Task, store: Store) -> None:
     """Let a judge judge a base: another family than its own, and within what the task may spend.
 
@@ -113,7 +138,7 @@ def sample(project: Project, answers: int | None) -> Sheet:
         DataError: the table that is there cannot be read.
     """
     settings, decision = _judged_task(project)
-    file = settings.calibration or project.task.folder / TABLE
+    file = _table(project, settings)
     rungs = [some for some in decision.records.values() if some]
     each = max(RUNG_LABELS, math.ceil(ALL_LABELS / len(rungs))) if answers is None else math.ceil(answers / len(rungs))
     drawn = _drawn(decision, each)
@@ -130,6 +155,46 @@ def sample(project: Project, answers: int | None) -> Sheet:
     labelled = sum(bool(row.label.strip()) for row in rows.values())
     words = tuple(label_words(settings))
     return Sheet(file, len(rows), labelled, len(rows) - len(there), words, settings.calibration is not None)
+
+
+@dataclass(frozen=True)
+class NextLabel:
+    """The next answer of the table without a label, None where all have one, and how far the labelling is."""
+
+    row: ToLabel | None
+    labelled: int
+    rows: int
+    words: tuple[str, ...]
+    rubric: str
+
+
+def next_label(project: Project) -> NextLabel:
+    """What is to be labelled next; the rows of the table stand in random order.
+
+    Raises:
+        EvidenceError: no judge scores this task.
+        DataError: there is no table, or it cannot be read.
+    """
+    settings = _settings(project)
+    rows = read_table(_table(project, settings))
+    left = [row for row in rows if not row.label.strip()]
+    words = tuple(label_words(settings))
+    return NextLabel(left[0] if left else None, len(rows) - len(left), len(rows), words, settings.rubric)
+
+
+def put_label(project: Project, key: str, label: str) -> None:
+    """Write a label into the table.
+
+    Raises:
+        EvidenceError: no judge scores this task.
+        DataError: the label means nothing, or no answer in the table has that id.
+    """
+    settings = _settings(project)
+    file = _table(project, settings)
+    rows = read_table(file)
+    if label not in label_words(settings) or key not in {row.id for row in rows}:
+        raise DataError(f"{key[:40]!r} cannot be labelled {label[:40]!r}", fix="go back to the page and choose again")
+    write_text_atomic(file, label_table([replace(row, label=label) if row.id == key else row for row in rows]))
 
 
 def calibrate(project: Project) -> Calibration:
@@ -163,14 +228,22 @@ def standing_of(task: Task, evidence: Evidence) -> JudgedStanding:
     return judged_standing(rules_of(task), evidence, evidence.judge)
 
 
-def _judged_task(project: Project) -> tuple[JudgeScore, Decision]:
+def _table(project: Project, settings: JudgeScore) -> Path:
+    return settings.calibration or project.task.folder / TABLE
+
+
+def _settings(project: Project) -> JudgeScore:
     settings = project.task.score
     if not isinstance(settings, JudgeScore):
         raise EvidenceError(
             f"the score of this task is `{settings.kind}`, which needs no labels of people",
             fix="luthier decide; a judge is asked for with score: {kind: judge, ...}",
         )
-    decision = project.decision()
+    return settings
+
+
+def _judged_task(project: Project) -> tuple[JudgeScore, Decision]:
+    settings, decision = _settings(project), project.decision()
     judge = decision.evidence.judge
     now = (settings.model, content_hash(settings.rubric), settings.scale, settings.mode)
     if judge is None or (judge.model, judge.rubric, judge.scale, judge.mode) != now:

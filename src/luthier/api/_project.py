@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from luthier.api._checking import Checked
     from luthier.api._data import Data
     from luthier.api._decisions import Decision
-    from luthier.api._judging import Calibration, Sheet
+    from luthier.api._judging import Labelling
     from luthier.api._planning import Plan
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
@@ -182,23 +182,12 @@ class Project:
             raise EvidenceError("nothing has been decided in this folder yet", fix="luthier decide")
         return found
 
-    def label_sheet(self, answers: int | None = None) -> Sheet:
-        """Write the table of answers that people label, so that a judge's scores can be corrected by them.
+    @property
+    def labelling(self) -> Labelling:
+        """The labels of people that correct a judge: write the table, fill it in, take the verdict on it."""
+        from luthier.api._judging import Labelling
 
-        Args:
-            answers: how many, over all rungs; None: the least that a verdict needs.
-        """
-        from luthier.api._judging import sample
-
-        with self.store.lock():
-            return sample(self, answers)
-
-    def calibrate(self) -> Calibration:
-        """How far the judge agrees with the labels, and the verdict on its corrected scores; no model is asked."""
-        from luthier.api._judging import calibrate
-
-        with self.store.lock():
-            return calibrate(self)
+        return Labelling(self)
 
     def tune(self, *, without_warrant: str | None = None, shard: bool = False) -> Mapping[str, Any]:
         """Fine-tune with the task's settings; needs the warrant of the last verdict.

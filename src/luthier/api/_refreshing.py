@@ -64,7 +64,7 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
     if project.task.score.kind == "judge":
         raise EvidenceError(
             "a refresh compares the scores of two systems, and a judge's decide nothing before labels correct them",
-            fix="set base: in luthier.yaml to the new one, then: luthier decide, luthier judge --sample 60, luthier judge",
+            fix="name the new base: in luthier.yaml, then: luthier decide, luthier judge --sample 60, luthier judge",
         )
     data = read_data(project.task, project.store)
     bench = open_bench(project.task, project.store, data, project.progress, base=base)

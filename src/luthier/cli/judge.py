@@ -29,7 +29,7 @@ def command(folder: Path, allow_outside: bool, answers: int | None, as_json: boo
 
 
 def _write(project: Project, answers: int, as_json: bool) -> int:
-    sheet = project.label_sheet(answers)
+    sheet = project.labelling.sheet(answers)
     if as_json:
         print_json({"sheet": sheet.as_dict()})
         return 0
@@ -41,7 +41,7 @@ def _write(project: Project, answers: int, as_json: bool) -> int:
 
 
 def _read(project: Project, as_json: bool) -> int:
-    found = project.calibrate()
+    found = project.labelling.calibrate()
     if as_json:
         print_json({"calibration": found.as_dict()})
     else:

@@ -113,6 +113,8 @@ def _reason(field: Standing, verdict: RungVerdict) -> str:
     if verdict.state is State.NOT_RUN:
         return f"not run: {verdict.rung}" + (f" ({verdict.note})" if verdict.note else "")
     after = f", settled after {verdict.answered} of {verdict.planned} cases" if verdict.settled_early else ""
+    if verdict.judged is not None and (verdict.low, verdict.high) == (0.0, 1.0):
+        return f"nothing shown: {verdict.rung}: the judge alone says {verdict.judged:.2f}; {verdict.note}"
     if verdict.state is State.OPEN:
         return f"best guess, not shown: {verdict.rung} scores {figures(verdict)}; {more(verdict)}"
     if field.rules.bar is None:
