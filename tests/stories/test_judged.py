@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from luthier.api import Project
 from luthier.cli import main
-from luthier.decide import decide, rules_of
+from luthier.decide import Evidence, decide, rules_of
 from luthier.errors import BudgetError, DataError, EvidenceError, ScorerError
 from luthier.web._dashboard import dashboard
 
@@ -93,6 +93,9 @@ class Host:
 
     def judge(self, messages: list[dict[str, str]]) -> str:
         asked = messages[0]["content"]
+        if "[answer A " in asked:  # the longer one, unless they are the same
+            a, b = part(asked, "answer A"), part(asked, "answer B")
+            return "same" if a == b else "A" if len(a) > len(b) else "B"
         wanted, answer = part(asked, "wanted output"), part(asked, "answer")
         lasting = len(messages) == 1 or chance("for good", answer, wanted) < 1 / 3
         if lasting and chance("babble", answer, wanted) < self.babble:
@@ -166,13 +169,13 @@ def opened(folder: Path) -> Iterator[Project]:
         project.store.close()
 
 
-def label(folder: Path, *, most: int | None = None) -> int:
+def label(folder: Path, *, most: int | None = None, words: tuple[str, str] = ("pass", "fail")) -> int:
     """A person labels the table: right is the wanted word alone."""
     path = folder / "judged.csv"
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows[:most]:
-        row["label"] = "pass" if row["answer"] == row["wanted"] else "fail"
+        row["label"] = words[row["answer"] != row["wanted"]]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -361,6 +364,22 @@ def test_the_page_to_label_writes_the_same_table_and_takes_nothing_from_elsewher
         assert client.get("/label", headers={"host": "evil.example"}).status_code == 400
         assert project.labelling.calibrate().overall.labels == rows
         assert project.labelling.sheet(12).labelled == rows  # and the table can still grow
+
+
+def test_pairs_are_judged_in_both_orders_and_shown_by_length(host, tmp_path):
+    folder = write_task(tmp_path / "task", host, decide={"methods": ["prompt", "few-shot"]}, mode="pairwise", bar=0.45)
+    with opened(folder) as project:
+        project.decide()
+        evidence = project.decision().evidence
+        assert set(evidence.rungs[0].scores) <= {0.0, 0.5, 1.0}
+        least, middle, most = evidence.judge.by_length["few-shot"]
+        assert least == 0.5 <= middle <= most == 1.0  # this judge likes what is long
+        assert Evidence.from_dict(json.loads(json.dumps(evidence.as_dict()))) == evidence
+        sheet = project.labelling.sheet()
+        assert sheet.words == ("better", "same", "worse")
+        label(folder, words=("same", "worse"))
+        found = project.labelling.calibrate()
+        assert found.verdict.rung is None and found.overall.specificity.value < 0.6
 
 
 def test_the_command_line(host, tmp_path):

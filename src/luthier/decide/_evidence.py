@@ -122,7 +122,8 @@ class JudgeEvidence:
     `served` counts the judge's replies by the version that an endpoint says replied; `rubric` is the hash of its text.
     `kin` is what has to be said of its family; empty where that is another one than the base's. `unjudged` counts
     answers by why there is no judgement. `usd` is what judging cost so far, which is in no rung's cost; None where
-    there is no price.
+    there is no price. `by_length` is, in pairs, the judge's mean score of a rung on the third of the cases in which
+    answer and wanted output differ least in length, on the middle third, and on the third in which they differ most.
     """
 
     model: str
@@ -134,6 +135,13 @@ class JudgeEvidence:
     unjudged: Mapping[str, int]
     usd: float | None
     labels: Mapping[str, Mapping[str, float]]
+    by_length: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> JudgeEvidence:
+        """The inverse of `asdict`."""
+        by_length = {rung: tuple(means) for rung, means in value.get("by_length", {}).items()}
+        return JudgeEvidence(**{**value, "by_length": by_length})
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,7 @@ class Evidence:
             findings=tuple(value["findings"]),
             rungs=rungs,
             failures=None if failures is None else Failures.from_dict(failures),
-            judge=None if judge is None else JudgeEvidence(**judge),
+            judge=None if judge is None else JudgeEvidence.from_dict(judge),
             **rest,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from luthier.decide._bench import Bench
 from luthier.decide._evidence import Evidence, JudgeEvidence
@@ -34,7 +35,20 @@ def judge_evidence(bench: Bench, records: Mapping[str, Sequence[Record]]) -> Jud
         unjudged=dict(judge.unjudged),
         usd=None if price is None else judge.spent(bench.store, price),
         labels=labels_of(judge.settings, records),
+        by_length=by_length(bench, records) if judge.settings.mode == "pairwise" else {},
     )
+
+
+def by_length(bench: Bench, records: Mapping[str, Sequence[Record]]) -> dict[str, tuple[float, ...]]:
+    """The judge's mean score by thirds of the difference in length (characters), the least first."""
+    wanted = {case.id: len(case.output) for case in bench.test}
+    found = {}
+    for rung, some in records.items():
+        ordered = sorted(some, key=lambda record: abs(len(record.answer) - wanted[record.case]))
+        cuts = [len(ordered) * third // 3 for third in range(4)]
+        thirds = [ordered[a:b] for a, b in pairwise(cuts) if b > a]
+        found[rung] = tuple(sum(record.score for record in third) / len(third) for third in thirds)
+    return found
 
 
 def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, float]]:

@@ -110,6 +110,9 @@ class JudgedStanding(Standing):
             lines.append(f"judge: without a judgement, and counted as 0.5 before the correction: {causes}")
         if judge.usd is not None:
             lines.append(f"judge: judging cost {money(judge.usd)} so far, which is in no rung's cost")
+        for rung, means in judge.by_length.items():
+            thirds = ", ".join(f"{mean:.2f}" for mean in means)
+            lines.append(f"judge: {rung}: alone it says {thirds} where lengths differ least, in the middle, and most")
         labelled = [rung for rung in self.measured if self._human(rung)]
         return (*lines, *(self._trust(rung) for rung in labelled))
 

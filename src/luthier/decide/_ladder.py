@@ -24,7 +24,7 @@ from luthier.decide._tuning import tuned
 from luthier.decide.failures import diagnose_failures
 from luthier.errors import BudgetError, TooLongError
 from luthier.evaluate import LOOK_EVERY, JudgeScorer, Record, Scorer, adequacy_state, measure
-from luthier.spec import MethodName, Task
+from luthier.spec import JudgeScore, MethodName, Task
 from luthier.train import require_tracker
 
 LADDER: tuple[MethodName, ...] = (
@@ -61,7 +61,9 @@ def rules_of(task: Task) -> Rules:
     Raises:
         StoreError, ModelError: the price sheet cannot be used.
     """
-    graded = task.score.kind in ("json", "answer", "chrf", "rouge", "judge")
+    graded = task.score.kind in ("json", "answer", "chrf", "rouge") or (
+        isinstance(task.score, JudgeScore) and task.score.scale == "1..5"
+    )
     margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
     inputs = inputs_of(task.prices)
     return Rules(task.bar, margin, task.decide.alpha, task.volume, latency=task.latency, inputs=inputs)
