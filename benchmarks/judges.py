@@ -1,6 +1,6 @@
 """What a judge is worth after labels of people corrected it: coverage, false adoptions, spread.
 
-    python benchmarks/judges.py                    # 2,000 tasks a setting; about 20 minutes on one core
+    python benchmarks/judges.py                    # 2,000 tasks a setting; about 25 minutes on a busy core
     python benchmarks/judges.py --tasks 200        # a first look
 
 Every task has 200 cases and two rungs, `prompt` and `fine-tune`, whose scores by people are 0 or 1 and correlate;
@@ -138,9 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tuned", type=float, nargs="+", default=[0.73, 0.90], help="true means of the fine-tune")
     chosen = parser.parse_args()
     began = time.process_time()
-    for tuned in (0.73, 0.90):
+    for tuned in chosen.tuned:
         table(tuned, chosen.tasks, chosen.seed)
     print(f"\n{(time.process_time() - began) / 60:.0f} minutes of processor time")
 

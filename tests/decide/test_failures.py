@@ -362,8 +362,8 @@ def test_evidence_of_the_first_format_loads(tmp_path: Path) -> None:
     assert loaded.failures is None and loaded.rungs == evidence.rungs
     rules = Rules(0.9, 0.03, 0.05, None)
     assert decide(rules, loaded).sentence == decide(rules, evidence).sentence
-    with pytest.raises(StoreError, match="format 3"):
-        Evidence.from_dict(saved | {"format": 3})
+    with pytest.raises(StoreError, match="format 4"):
+        Evidence.from_dict(saved | {"format": 4})
 
 
 def test_sentences_name_shares_with_intervals(tmp_path: Path) -> None:

@@ -12,7 +12,18 @@ import pytest
 
 from luthier.data import Example, Message
 from luthier.errors import DataError, ScorerError
-from luthier.evaluate import JudgeScorer, ToLabel, answer_id, label_table, label_words, measure, read_labels, read_table
+from luthier.evaluate import (
+    JudgeScorer,
+    ToLabel,
+    answer_id,
+    drawing_order,
+    label_table,
+    label_words,
+    measure,
+    read_labels,
+    read_table,
+    usable_labels,
+)
 from luthier.evaluate._judge_form import questions
 from luthier.models import Request, ScriptedModel, kinship, load_model
 from luthier.spec import JudgeScore
@@ -171,7 +182,6 @@ def test_a_table_is_safe_blind_and_read_back(tmp_path: Path) -> None:
     path.write_text(label_table([*rows("pass", "", "FAIL "), bad]), "utf-8")
     cells = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
     assert cells[0] == ["id", "input", "wanted", "answer", "label"]
-    assert [row[0] for row in cells[1:]] == sorted(row[0] for row in cells[1:])
     assert all(not cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in cells for cell in row)
     found = read_labels(path, SETTINGS)
     assert found.scores == {rows("")[0].id: 1.0, answer_id("c2", "x"): 0.0, bad.id: 1.0} and found.empty == 1
@@ -196,6 +206,19 @@ def test_every_bad_label_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_text('id,label\na0,"pass', "utf-8")
     with pytest.raises(DataError, match="is no CSV from line 2 on"):
         read_labels(path, SETTINGS)
+
+
+def test_labels_count_up_to_the_first_gap_in_the_drawing_order() -> None:
+    cases = [f"c{i}" for i in range(30)]
+    order = drawing_order("split", cases)
+    assert sorted(order) == sorted(cases) and order != cases and drawing_order("split", reversed(cases)) == order
+    assert [c for c in order if c in cases[:10]] == drawing_order("split", cases[:10])
+    answers = dict.fromkeys(cases, "x")
+    scores = {answer_id(case, "x"): 1.0 for case in order[:12]}
+    assert list(usable_labels(scores, answers, order)) == order[:12]
+    # the rung is built anew and answers one of them differently: what stands behind it is no random part any more
+    assert list(usable_labels(scores, answers | {order[5]: "y"}, order)) == order[:5]
+    assert usable_labels(scores, answers | {order[0]: "y"}, order) == {}
 
 
 def test_words_of_labels_follow_the_scale_and_the_mode() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 import re
@@ -176,11 +177,15 @@ def label(folder: Path, *, most: int | None = None, words: tuple[str, str] = ("p
         rows = list(csv.DictReader(file))
     for row in rows[:most]:
         row["label"] = words[row["answer"] != row["wanted"]]
+    write_rows(path, rows)
+    return len(rows)
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    return len(rows)
 
 
 def test_a_charmed_judge_adopts_nothing_once_people_have_labelled(host, tmp_path):
@@ -258,6 +263,13 @@ def test_a_table_grows_and_keeps_labels_and_wrong_ones_are_named_with_their_line
         large = project.labelling.sheet()
         assert large.rows > small.rows and large.labelled == 5
         path = folder / "judged.csv"
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+        assert [row["id"] for row in rows if row["label"]] == [row["id"] for row in rows[:5]]  # still on top
+        rows[1]["label"] = ""
+        write_rows(path, rows)
+        assert project.labelling.calibrate().behind_gaps >= 2
+        rows[1]["label"] = "pass"
+        write_rows(path, rows)
         lines = path.read_text("utf-8").splitlines()
         good = "\n".join(lines)
         place = next(i for i, line in enumerate(lines) if line.endswith(","))

@@ -22,7 +22,16 @@ from luthier.decide import (
     with_labels,
 )
 from luthier.errors import DataError, EvidenceError, ModelError, ScorerError
-from luthier.evaluate import Agreement, JudgeScorer, ToLabel, answer_id, label_table, label_words, read_table
+from luthier.evaluate import (
+    Agreement,
+    JudgeScorer,
+    ToLabel,
+    answer_id,
+    drawing_order,
+    label_table,
+    label_words,
+    read_table,
+)
 from luthier.models import Budget, EndpointModel, Model, kinship, price_of
 from luthier.spec import JudgeScore, Task
 from luthier.store import Store, write_text_atomic
@@ -58,6 +67,7 @@ class Calibration:
     verdict: Verdict
     evidence: Evidence
     stale: int  # labels of answers that no measured rung gives any more
+    behind_gaps: int  # labels that do not count yet, for an answer above them has none
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -65,6 +75,7 @@ class Calibration:
             "overall": asdict(self.overall),
             "rungs": {rung: asdict(found) for rung, found in self.rungs.items()},
             "stale": self.stale,
+            "behind_gaps": self.behind_gaps,
             "verdict": self.verdict.as_dict(),
         }
 
@@ -127,7 +138,8 @@ def sample(project: Project, answers: int | None) -> Sheet:
     """Write, or lengthen, the table of answers that people are to label.
 
     Cases are drawn at random, the same ones for every rung, so that pairs of rungs can be compared; an answer that
-    several rungs give stands once. Nothing in the table says which rung gave an answer. Labels that stand there stay.
+    several rungs give stands once. Nothing in the table says which rung gave an answer. Labels that stand there stay,
+    and so does the order of the cases, so that a table that is labelled from the top has no gaps when it grows.
 
     Args:
         project: the task.
@@ -141,16 +153,18 @@ def sample(project: Project, answers: int | None) -> Sheet:
     file = _table(project, settings)
     rungs = [some for some in decision.records.values() if some]
     each = max(RUNG_LABELS, math.ceil(ALL_LABELS / len(rungs))) if answers is None else math.ceil(answers / len(rungs))
-    drawn = _drawn(decision, each)
     texts = {case["id"]: case for case in decision.cases}
     there = {row.id: row for row in read_table(file)} if file.exists() else {}
-    rows = dict(there)
-    for records in rungs:
-        for record in records:
-            key = answer_id(record.case, record.answer)
-            if record.case in drawn and key not in rows:
-                case = texts[record.case]
-                rows[key] = ToLabel(key, case["input"], case["wanted"], record.answer)
+    rows: dict[str, ToLabel] = {}
+    said_by = [{record.case: record.answer for record in records} for records in rungs]
+    for number, case in enumerate(drawing_order(decision.split, texts)):
+        keys = {answer_id(case, said[case]): said[case] for said in said_by if case in said}
+        for key in sorted(keys):  # of one case in the order of hashes, which tells nothing of the rungs
+            if key in there:
+                rows[key] = there[key]
+            elif number < each:
+                rows[key] = ToLabel(key, texts[case]["input"], texts[case]["wanted"], keys[key])
+    rows |= {key: row for key, row in there.items() if key not in rows}  # of answers that no rung gives any more
     write_text_atomic(file, label_table(list(rows.values())))
     labelled = sum(bool(row.label.strip()) for row in rows.values())
     words = tuple(label_words(settings))
@@ -213,13 +227,17 @@ def calibrate(project: Project) -> Calibration:
             fix=f"luthier judge --sample 60, then: score: {{kind: judge, ..., calibration: {TABLE}}}",
         )
     labelled = {row.id for row in read_table(settings.calibration) if row.label.strip()}
-    evidence = with_labels(decision.evidence, settings, decision.records)
+    evidence = with_labels(decision.evidence, settings, decision.records, decision.split)
     verdict = decide(rules_of(project.task), evidence)
     keep_decision(replace(decision, evidence=evidence, verdict=verdict), project.store)
     given = {answer_id(r.case, r.answer) for some in decision.records.values() for r in some}
+    used = set()
+    if evidence.judge is not None:
+        for rung, found in evidence.judge.labels.items():
+            used |= {answer_id(r.case, r.answer) for r in decision.records[rung] if r.case in found}
     field = standing_of(project.task, evidence)
     rungs = {rung.rung: field.agreement(rung) for rung in field.measured}
-    return Calibration(field.agreement(), rungs, verdict, evidence, len(labelled - given))
+    return Calibration(field.agreement(), rungs, verdict, evidence, len(labelled - given), len(labelled & given - used))
 
 
 def standing_of(task: Task, evidence: Evidence) -> JudgedStanding:
@@ -249,12 +267,3 @@ def _judged_task(project: Project) -> tuple[JudgeScore, Decision]:
     if judge is None or (judge.model, judge.rubric, judge.scale, judge.mode) != now:
         raise EvidenceError("the last decision was not taken with this judge and rubric", fix="luthier decide")
     return settings, decision
-
-
-def _drawn(decision: Decision, cases: int) -> set[str]:
-    """So many cases at random; more of them hold the fewer ones too, so that a table can grow."""
-
-    def place(case: str) -> str:
-        return content_hash([decision.split, "to label", case])
-
-    return set(sorted(decision.evidence.cases, key=place)[:cases])

@@ -30,6 +30,9 @@ def print_calibration(found: Calibration) -> None:
             _number(agreed.kappa),
         )
     out.print(table)
+    if found.behind_gaps:
+        told = "labels do not count yet, for an answer above them has none: label from the top, without gaps"
+        out.print(f"{found.behind_gaps} {told}")
     if found.stale:
         out.print(f"{found.stale} labels are of answers that no rung gives any more; they are not used")
 

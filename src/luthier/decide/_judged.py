@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from luthier.decide._bench import Bench
 from luthier.decide._evidence import Evidence, JudgeEvidence
-from luthier.evaluate import JudgeScorer, Record, answer_id, read_labels
+from luthier.evaluate import JudgeScorer, Record, drawing_order, read_labels, usable_labels
 from luthier.models import kinship, price_of
 from luthier.spec import JudgeScore
 
@@ -34,7 +34,7 @@ def judge_evidence(bench: Bench, records: Mapping[str, Sequence[Record]]) -> Jud
         kin=said_of_family(bench, judge),
         unjudged=dict(judge.unjudged),
         usd=None if price is None else judge.spent(bench.store, price),
-        labels=labels_of(judge.settings, records),
+        labels=labels_of(judge.settings, records, bench.split.hash),
         by_length=by_length(bench, records) if judge.settings.mode == "pairwise" else {},
     )
 
@@ -51,7 +51,7 @@ def by_length(bench: Bench, records: Mapping[str, Sequence[Record]]) -> dict[str
     return found
 
 
-def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, float]]:
+def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]], split: str) -> dict[str, dict[str, float]]:
     """People's scores by rung and case, from the table that the task names; empty where there is none yet.
 
     Raises:
@@ -60,20 +60,20 @@ def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> 
     if settings.calibration is None or not settings.calibration.exists():
         return {}
     scores = read_labels(settings.calibration, settings).scores
-    return {
-        rung: {r.case: scores[key] for r in some if (key := answer_id(r.case, r.answer)) in scores}
-        for rung, some in records.items()
-    }
+    answers = {rung: {record.case: record.answer for record in some} for rung, some in records.items()}
+    return {rung: usable_labels(scores, said, drawing_order(split, said)) for rung, said in answers.items()}
 
 
-def with_labels(evidence: Evidence, settings: JudgeScore, records: Mapping[str, Sequence[Record]]) -> Evidence:
+def with_labels(
+    evidence: Evidence, settings: JudgeScore, records: Mapping[str, Sequence[Record]], split: str
+) -> Evidence:
     """The evidence with the labels that the table holds now.
 
     Raises:
         DataError: the table cannot be used.
     """
     assert evidence.judge is not None  # asked for by the caller
-    return replace(evidence, judge=replace(evidence.judge, labels=labels_of(settings, records)))
+    return replace(evidence, judge=replace(evidence.judge, labels=labels_of(settings, records, split)))
 
 
 def said_of_family(bench: Bench, judge: JudgeScorer) -> str:

@@ -7,7 +7,16 @@ from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
 from luthier.evaluate._judge import JudgeScorer
-from luthier.evaluate._labels import ToLabel, answer_id, label_table, label_words, read_labels, read_table
+from luthier.evaluate._labels import (
+    ToLabel,
+    answer_id,
+    drawing_order,
+    label_table,
+    label_words,
+    read_labels,
+    read_table,
+    usable_labels,
+)
 from luthier.evaluate._records import Record, Scored
 from luthier.evaluate._runner import Answerer, answer_key, measure, measure_together, spent_on
 from luthier.evaluate._scorers import Scorer, make_scorer
@@ -111,6 +120,7 @@ __all__ = [
     "corrected_mean",
     "detectable_difference",
     "display_interval",
+    "drawing_order",
     "e_process_adequacy",
     "enlarged",
     "general_texts",
@@ -141,5 +151,6 @@ __all__ = [
     "sources_to_show",
     "spent_on",
     "squad_tokens",
+    "usable_labels",
     "wilson",
 ]

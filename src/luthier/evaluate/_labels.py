@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,26 @@ def answer_id(case: str, answer: str) -> str:
     return "a" + content_hash(["labelled answer", case, answer])[:15]
 
 
+def drawing_order(split: str, cases: Iterable[str]) -> list[str]:
+    """Cases in the random order in which their answers are labelled; `split` is the hash of the split, as a seed."""
+    return sorted(cases, key=lambda case: content_hash([split, "to label", case]))
+
+
+def usable_labels(scores: Mapping[str, float], answers: Mapping[str, str], order: Iterable[str]) -> dict[str, float]:
+    """The labels of a rung by case: those of the first cases in the drawing order, up to the first without one.
+
+    Labels beyond a gap are not a random part of the cases. When a rung is built anew, those of its answers that stayed
+    the same have labels already, and these are easier than the rest.
+    """
+    found = {}
+    for case in order:
+        score = scores.get(answer_id(case, answers[case])) if case in answers else None
+        if score is None:
+            break
+        found[case] = score
+    return found
+
+
 def label_words(settings: JudgeScore) -> dict[str, float]:
     """What a person may write as a label, with the score that it means."""
     if settings.mode == "pairwise":
@@ -56,11 +76,11 @@ def label_words(settings: JudgeScore) -> dict[str, float]:
 
 
 def label_table(rows: Sequence[ToLabel]) -> str:
-    """The table as CSV, in the order of the ids, which is random. Cells that a spreadsheet would run get a quote."""
+    """The table as CSV, in the order given. Cells that a spreadsheet would run get a quote."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in sorted(rows, key=lambda row: row.id):
+    for row in rows:
         writer.writerow([row.id, *map(_harmless, (row.input, row.wanted, row.answer)), row.label])
     return out.getvalue()
 
