@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import LuthierError, PathError, SpecError
-from luthier.spec import JsonScore, Task, did_you_mean, load_task, task_schema
+from luthier.spec import JsonScore, JudgeScore, Task, did_you_mean, load_task, task_schema
 
 GOOD = """\
 task: triage
@@ -290,6 +290,31 @@ def test_no_file_says_how_to_start(tmp_path: Path) -> None:
 def test_shares_must_sum_to_one(folder: Path) -> None:
     found = mistakes(folder, minimal(split="{train: 0.9}"))
     assert "must be 1, not 1.200" in found[6][0]
+
+
+JUDGE = "{kind: judge, model: 'https://x/v1#m', rubric: rubric.md, calibration: judged.csv"
+
+
+def test_a_judge_takes_its_rubric_from_a_file_and_its_labels_may_come_later(folder: Path) -> None:
+    (folder / "rubric.md").write_text("Be fair.\n", "utf-8")
+    write(folder, minimal(score=f"{JUDGE}}}"))
+    score = load_task(folder).score
+    assert isinstance(score, JudgeScore) and score.rubric == "Be fair."
+    assert score.calibration == folder.resolve() / "judged.csv" and not score.calibration.exists()
+
+
+def test_what_is_wrong_with_a_judge_is_named(folder: Path) -> None:
+    (folder / "rubric.md").write_text("Be fair.\n", "utf-8")
+    for change, told in (
+        (", mode: pairwise, scale: 1..5", "mode: pairwise has no scale"),
+        (", scale: 1..7", "is not one of pass/fail, 1..5"),
+        (", scal: 1..5", "did you mean `scale`"),
+    ):
+        assert told in mistakes(folder, minimal(score=f"{JUDGE}{change}}}"))[4][0]
+    outside = minimal(score=JUDGE.replace("judged.csv", "../judged.csv") + "}")
+    assert "leaves the task's folder" in mistakes(folder, outside)[4][0]
+    missing = minimal(score=JUDGE.replace("rubric.md", "rubrik.md") + "}")
+    assert "did you mean `rubric.md`" in mistakes(folder, missing)[4][0]
 
 
 def test_nothing_is_written(folder: Path) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.api._data import Data
+from luthier.api._judging import seat
 from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
 from luthier.errors import ModelError, Problem, ScorerError
-from luthier.evaluate import Scorer, make_scorer, spent_on
+from luthier.evaluate import JudgeScorer, Scorer, make_scorer, spent_on
 from luthier.models import (
     Budget,
     EndpointModel,
@@ -34,13 +35,15 @@ def open_bench(
 
     Raises:
         ModelError: the base cannot be loaded, or has no price and the task a budget.
-        ScorerError: a wanted output cannot be scored.
+        ScorerError: a wanted output cannot be scored, or the judge is of the base's family.
     """
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     _check_wanted(scorer, data.split)
     first, *others = _models((task.base, *task.other_bases) if base is None else (base,), progress, fetch=fetch)
     optimiser = None if task.decide.optimiser is None or not fetch else load_model(task.decide.optimiser)
-    _limit(task, store, [model for model in (first, *others, optimiser) if isinstance(model, EndpointModel)])
+    budget = _limit(task, store, [model for model in (first, *others, optimiser) if isinstance(model, EndpointModel)])
+    if isinstance(scorer, JudgeScorer) and fetch:
+        seat(scorer, (first, *others), budget, task, store)
     groups = groups_of(data.split.test)
     return Bench(task, data.split, groups, scorer, first, store, progress, others=tuple(others), optimiser=optimiser)
 
@@ -54,8 +57,8 @@ def _models(names: Sequence[str], progress: Progress, *, fetch: bool) -> list[Mo
     return found
 
 
-def _limit(task: Task, store: Store, hosted: Sequence[EndpointModel]) -> None:
-    """Give the hosted bases the task's budget, which they share."""
+def _limit(task: Task, store: Store, hosted: Sequence[EndpointModel]) -> Budget | None:
+    """Give the hosted models the task's budget, which they share."""
     limit, budget = task.decide.budget, None
     for model in hosted:
         if limit is None:
@@ -65,6 +68,7 @@ def _limit(task: Task, store: Store, hosted: Sequence[EndpointModel]) -> None:
         spent = spent_on(model, price, store)
         budget = Budget(limit, price, spent) if budget is None else budget.shared(price, spent)
         model.spend_within(budget)
+    return budget
 
 
 def _dearest(task: Task, model: EndpointModel, limit: float) -> Price:

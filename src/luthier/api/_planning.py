@@ -25,8 +25,9 @@ from luthier.decide import (
     planned_rungs,
     variant_count,
 )
-from luthier.evaluate import Record, measure
+from luthier.evaluate import JudgeScorer, Record, make_scorer, measure
 from luthier.models import Answer, Outline, price_of
+from luthier.spec import ExactScore
 
 CALIBRATION_CASES = 4
 
@@ -130,6 +131,8 @@ class _Speed:
 def plan(bench: Bench) -> Plan:
     """Calibrate on development cases and a few training steps, and add up the planned rungs and each way to train."""
     notes = ["an upper bound: a rung that is settled early, or not needed, costs less"]
+    if isinstance(bench.scorer, JudgeScorer):
+        notes.append(_judging(bench, bench.scorer))
     steps: list[PlanStep] = []
     planned = planned_rungs(bench)
     for one in bench.each:
@@ -145,6 +148,13 @@ def plan(bench: Bench) -> Plan:
         training = [_training_plan(bench, method) for method in _methods(bench)]
         notes.append("training happens only where every cheaper rung does not meet the bar")
     return Plan(bench.base.name, tuple(steps), tuple(training), tuple(notes))
+
+
+def _judging(bench: Bench, judge: JudgeScorer) -> str:
+    """Said of a judge: how often it is asked, which no figure of a plan holds."""
+    times = 2 if judge.settings.mode == "pairwise" else 1
+    tests = times * len(bench.test) * len(planned_rungs(bench))
+    return f"judging comes on top: {judge.settings.model} is asked {tests:,} times about test answers, and about tries"
 
 
 def _rung_steps(bench: Bench, planned: Sequence[Planned], *, diagnosed: bool) -> list[PlanStep]:
@@ -232,7 +242,8 @@ def _timed(bench: Bench, system: System) -> tuple[float, Sequence[Answer | Recor
     """Seconds of an answer, and the answers; those of a hosted base are kept, as they are paid for."""
     if isinstance(bench.base, models.EndpointModel):
         cases = bench.development[:CALIBRATION_CASES]
-        records = measure(system, cases, bench.scorer, bench.store, prices=bench.task.prices)
+        unjudged = make_scorer(ExactScore(kind="exact"), ())  # only the time matters here: no judge is asked
+        records = measure(system, cases, unjudged, bench.store, prices=bench.task.prices)
         return sum(record.seconds for record in records) / len(records), records
     requests = [system.request(case.messages) for case in bench.development[:CALIBRATION_CASES]]
     began = time.monotonic()

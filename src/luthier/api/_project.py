@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from luthier.api._checking import Checked
     from luthier.api._data import Data
     from luthier.api._decisions import Decision
+    from luthier.api._judging import Labelling
     from luthier.api._planning import Plan
     from luthier.api._refreshing import RefreshOutcome
     from luthier.api._state import ReportState
@@ -180,6 +181,13 @@ class Project:
         if found is None:
             raise EvidenceError("nothing has been decided in this folder yet", fix="luthier decide")
         return found
+
+    @property
+    def labelling(self) -> Labelling:
+        """The labels of people that correct a judge: write the table, fill it in, take the verdict on it."""
+        from luthier.api._judging import Labelling
+
+        return Labelling(self)
 
     def tune(self, *, without_warrant: str | None = None, shard: bool = False) -> Mapping[str, Any]:
         """Fine-tune with the task's settings the base that the last verdict warrants; without one the task's first.
@@ -363,26 +371,9 @@ class Project:
 
     def next_step(self) -> tuple[str, str]:
         """Where this folder stands, and the one command that comes next."""
-        from luthier.api._decisions import last_decision
-        from luthier.release import champion
+        from luthier.api._next import next_step
 
-        if not self.home.is_dir():
-            return f"{self.task.task}: nothing has been done yet", "luthier check"
-        decision = last_decision(self.store)
-        if decision is None:
-            return f"{self.task.task}: nothing has been decided yet", "luthier decide"
-        verdict = decision.verdict
-        if verdict.rung is None:
-            return f"{self.task.task}: {verdict.kind}. {verdict.sentence}", (*verdict.advice, "luthier report")[0]
-        serving = champion(self.store, self.task.task)
-        if serving is not None and serving.lock["system"]["identity"] == decision.systems[verdict.rung]:
-            return f"{self.task.task}: release {serving.version} ({verdict.rung}) is in service", "luthier watch"
-        validation = self.store.get_document("validation", decision.key)
-        if validation is None:
-            return f"{self.task.task}: {verdict.sentence}", "luthier validate"
-        if not validation["gate"]["passed"]:
-            return f"{self.task.task}: {validation['rung']} did not pass the gate", "luthier report"
-        return f"{self.task.task}: {validation['rung']} passed the gate", "luthier release promote"
+        return next_step(self)
 
     def _data(self) -> Data:
         from luthier.api._data import read_data

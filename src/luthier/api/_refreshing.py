@@ -16,6 +16,7 @@ from luthier.api._releasing import (
     release_system,
 )
 from luthier.decide import Comparison, Evidence, Verdict
+from luthier.errors import EvidenceError
 from luthier.release import GateReport, Release
 from luthier.upkeep import refresh
 
@@ -57,9 +58,14 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
 
     Raises:
         ReleaseError: nothing has been released yet.
-        EvidenceError: too few test cases are shared with the champion's.
+        EvidenceError: too few test cases are shared with the champion's, or a judge scores.
     """
     champion = project.release()
+    if project.task.score.kind == "judge":
+        raise EvidenceError(
+            "a refresh compares the scores of two systems, and a judge's decide nothing before labels correct them",
+            fix="name the new base: in luthier.yaml, then: luthier decide, luthier judge --sample 60, luthier judge",
+        )
     data = read_data(project.task, project.store)
     bench = open_bench(project.task, project.store, data, project.progress, base=base)
     found = refresh(bench, measured_scores(project.store, champion), champion.lock["system"]["method"])

@@ -14,6 +14,7 @@ VERBS = {
     "check": "audit the data; exit 1 when something would ruin a run",
     "plan": "time, memory and money of what comes",
     "decide": "climb the ladder on held-out cases and give the verdict",
+    "judge": "how far the judge agrees with people's labels; corrects its scores by them",
     "tune": "fine-tune; needs a warrant",
     "validate": "behaviour, general capability, train/serve parity: one gate",
     "release": "promote, roll back, list, show, verify, export",

@@ -9,6 +9,7 @@ from luthier.decide._evidence import (
     Comparison,
     Cost,
     Evidence,
+    JudgeEvidence,
     Repeat,
     Rules,
     RungEvidence,
@@ -19,6 +20,8 @@ from luthier.decide._evidence import (
     VerdictKind,
     Warrant,
 )
+from luthier.decide._judged import with_labels
+from luthier.decide._judged_standing import ALL_LABELS, RUNG_LABELS, JudgedStanding, judged_standing
 from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
 from luthier.decide._optimise import optimiser_answers
@@ -32,7 +35,9 @@ from luthier.decide._verdict import decide
 from luthier.decide.failures import Cluster, Failures, FailureSample, cause_lines, most_probes, share_words
 
 __all__ = [
+    "ALL_LABELS",
     "LADDER",
+    "RUNG_LABELS",
     "SCALES",
     "Bench",
     "Climb",
@@ -49,6 +54,8 @@ __all__ = [
     "Evidence",
     "FailureSample",
     "Failures",
+    "JudgeEvidence",
+    "JudgedStanding",
     "Lookup",
     "Method",
     "Outlook",
@@ -77,6 +84,7 @@ __all__ = [
     "draw_demonstrations",
     "forecast_curve",
     "forecast_training",
+    "judged_standing",
     "measure_curve",
     "most_probes",
     "optimiser_answers",
@@ -93,4 +101,5 @@ __all__ = [
     "too_slow",
     "train_along",
     "variant_count",
+    "with_labels",
 ]

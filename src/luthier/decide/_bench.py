@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from luthier.data import Example, Message, Split, content_hash
-from luthier.evaluate import Scorer
+from luthier.evaluate import JudgeScorer, Scorer
 from luthier.models import Model
 from luthier.retrieve import (
     Embedder,
@@ -109,6 +109,8 @@ class Bench:
     @cached_property
     def score_hash(self) -> str:
         """Hash of how answers are scored: the settings, and the content (not the place) of the files they name."""
+        if isinstance(self.scorer, JudgeScorer):
+            return self.scorer.identity
         settings = self.task.score.model_dump(mode="json")
         for name in ("schema_file", "file"):
             if settings.get(name) is not None:

@@ -14,7 +14,7 @@ from luthier.errors import StoreError
 from luthier.models import Price
 from luthier.spec import LatencySettings, MethodName
 
-# 1: without prices, seconds and timing by rung, and without `failures`; 2: without repeats; both are still read
+# 1: without prices, seconds and timing by rung, and without `failures`; 2: without repeats and `judge`; both still read
 EVIDENCE_FORMAT = 3
 
 NOT_NEEDED = "a cheaper rung meets the bar"  # why a rung was not run, that is
@@ -129,6 +129,35 @@ class RungEvidence:
 
 
 @dataclass(frozen=True)
+class JudgeEvidence:
+    """The judge that gave the scores, and what people said of some of the answers: by rung and case id, in [0, 1].
+
+    `served` counts the judge's replies by the version that an endpoint says replied; `rubric` is the hash of its text.
+    `kin` is what has to be said of its family; empty where that is another one than the base's. `unjudged` counts
+    answers by why there is no judgement. `usd` is what judging cost so far, which is in no rung's cost; None where
+    there is no price. `by_length` is, in pairs, the judge's mean score of a rung on the third of the cases in which
+    answer and wanted output differ least in length, on the middle third, and on the third in which they differ most.
+    """
+
+    model: str
+    served: Mapping[str, int]
+    rubric: str
+    scale: str
+    mode: str
+    kin: str
+    unjudged: Mapping[str, int]
+    usd: float | None
+    labels: Mapping[str, Mapping[str, float]]
+    by_length: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> JudgeEvidence:
+        """The inverse of `asdict`."""
+        by_length = {rung: tuple(means) for rung, means in value.get("by_length", {}).items()}
+        return JudgeEvidence(**{**value, "by_length": by_length})
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything measured on the test cases: the input of the verdict.
 
@@ -138,6 +167,7 @@ class Evidence:
     `knowledge` is what is known about missing knowledge (see `diagnose`), or None; `failures` is why the best rung
     fails the cases that it fails, None where that was not looked at. `served` counts the test answers by the model that
     an endpoint says it answered with, of the base whose endpoint named most models; empty where all bases are local.
+    `judge` is None where no model gave the scores.
     """
 
     cases: tuple[str, ...]
@@ -150,6 +180,7 @@ class Evidence:
     knowledge: Mapping[str, Any] | None = None
     served: Mapping[str, int] = field(default_factory=dict)
     failures: Failures | None = None
+    judge: JudgeEvidence | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
@@ -157,7 +188,7 @@ class Evidence:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Evidence:
-        """The inverse of `as_dict`; evidence of format 1 has no `failures`.
+        """The inverse of `as_dict`; evidence of format 1 has no `failures`, of formats 1 and 2 no `judge`.
 
         Raises:
             StoreError: saved by a newer version.
@@ -176,7 +207,8 @@ class Evidence:
             )
             for r in value["rungs"]
         )
-        apart = ("format", "rungs", "cases", "groups", "findings", "failures")
+        judge = value.get("judge")
+        apart = ("format", "rungs", "cases", "groups", "findings", "failures", "judge")
         rest = {k: v for k, v in value.items() if k not in apart}
         return Evidence(
             cases=tuple(value["cases"]),
@@ -184,6 +216,7 @@ class Evidence:
             findings=tuple(value["findings"]),
             rungs=rungs,
             failures=None if failures is None else Failures.from_dict(failures),
+            judge=None if judge is None else JudgeEvidence.from_dict(judge),
             **rest,
         )
 
@@ -211,6 +244,8 @@ class RungVerdict:
     `low`, `high` bound the mean score at the level that the decision used; `display_low`, `display_high` are the plain
     95 % interval. `answered` cases of `planned`. `p` is the one-sided p-value of the adequacy test (None if not run).
     `more_cases` that would settle it with 80 % assurance (None: settled, or more will not help: see `note`).
+    Where a judge gave the scores, all these are corrected by `labels` labels of people; `judged` is the mean that the
+    judge alone gives, and `youden` its J on this rung (None where the labels do not tell).
     """
 
     rung: str
@@ -227,6 +262,9 @@ class RungVerdict:
     more_cases: int | None = None
     note: str = ""
     settled_early: bool = False
+    judged: float | None = None
+    labels: int | None = None
+    youden: float | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def _no_worse(field: Standing, rung: RungEvidence) -> str:
 
 
 def _lacking(field: Standing, warrant: Warrant) -> str:
+    if field.blocked is not None:
+        return field.blocked[0]
     if len(field.evidence.served) > 1:
         return f"the endpoint changed its model on the way, from {_versions(field)}"
     meeting = [field.verdict(r) for r in field.evidence.rungs if field.adequate(r)]
@@ -109,13 +111,15 @@ def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warra
     if rung is not None:
         lines += [_paired(field, rung, other) for other in field.cheaper(rung) if other.scores]
         lines += _dearer(field, rung)
-    return (*lines, *_repeats(field), *_knowledge(field), *_failures(field))
+    return (*lines, *_repeats(field), *field.remarks, *_knowledge(field), *_failures(field))
 
 
 def _reason(field: Standing, verdict: RungVerdict) -> str:
     if verdict.state is State.NOT_RUN:
         return f"not run: {verdict.rung}" + (f" ({verdict.note})" if verdict.note else "")
     after = f", settled after {verdict.answered} of {verdict.planned} cases" if verdict.settled_early else ""
+    if verdict.judged is not None and (verdict.low, verdict.high) == (0.0, 1.0):
+        return f"nothing shown: {verdict.rung}: the judge alone says {verdict.judged:.2f}; {verdict.note}"
     if verdict.state is State.OPEN:
         return f"best guess, not shown: {verdict.rung} scores {figures(verdict)}; {more(verdict)}"
     if field.rules.bar is None:
@@ -219,6 +223,8 @@ def _remedies(field: Standing) -> list[str]:
 
 def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:
     lines = []
+    if field.blocked is not None:
+        return [field.blocked[1]]
     if len(field.evidence.served) > 1:
         name = list(field.evidence.served)[-1]
         return [

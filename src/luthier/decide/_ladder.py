@@ -15,6 +15,7 @@ from luthier.decide._diagnose import diagnose
 from luthier.decide._elsewhere import projected_cheaper
 from luthier.decide._evidence import NOT_NEEDED, Evidence, Repeat, Rules, RungEvidence, State, Timing
 from luthier.decide._inputs import inputs_of
+from luthier.decide._judged import judge_evidence
 from luthier.decide._latency import too_slow
 from luthier.decide._planned import Planned, planned_rungs
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval, self_consistency
@@ -23,8 +24,8 @@ from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
 from luthier.decide.failures import Failures, diagnose_failures
 from luthier.errors import BudgetError, TooLongError
-from luthier.evaluate import LOOK_EVERY, Record, adequacy_state, measure
-from luthier.spec import MethodName, Task
+from luthier.evaluate import LOOK_EVERY, JudgeScorer, Record, adequacy_state, measure
+from luthier.spec import JudgeScore, MethodName, Task
 from luthier.train import require_tracker
 
 
@@ -51,7 +52,9 @@ def rules_of(task: Task) -> Rules:
     Raises:
         StoreError, ModelError: the price sheet cannot be used.
     """
-    graded = task.score.kind in ("json", "answer", "chrf", "rouge")
+    graded = task.score.kind in ("json", "answer", "chrf", "rouge") or (
+        isinstance(task.score, JudgeScore) and task.score.scale == "1..5"
+    )
     margin = task.decide.margin if task.decide.margin is not None else (0.02 if graded else 0.03)
     inputs = inputs_of(task.prices)
     return Rules(task.bar, margin, task.decide.alpha, task.volume, latency=task.latency, inputs=inputs)
@@ -76,6 +79,10 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         StoreError, ModelError: the price sheet cannot be used.
     """
     planned = planned_rungs(bench)
+    if isinstance(bench.scorer, JudgeScorer):
+        # A judge's scores are corrected once all are there: before, they may all err in favour of one rung, so neither
+        # stopping early nor leaving dearer rungs out may rest on them; and people label answers of all rungs at once.
+        how = replace(how, everything=True)
     inputs_of(bench.task.prices)  # a price sheet that cannot be used is refused before anything is spent
     if how.train and any(step.trained for step in planned):
         require_tracker(bench.task.train.track)
@@ -169,6 +176,7 @@ class _Ascent:
             knowledge=diagnose(bench if best is None else best.bench, systems, records),
             failures=None if failures is None or best is None else self._named(failures, best),
             served=self._served(),
+            judge=judge_evidence(bench, self.records),
         )
 
     def _best(self) -> Planned | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from luthier.data import Example, Message
 from luthier.decide._bench import Bench
-from luthier.evaluate import ask
+from luthier.evaluate import ask_all
 from luthier.models import Request
 
 FAILURES = 4  # shown with each proposal
@@ -49,7 +49,7 @@ def propose(
         text = _question(bench.task.goal, instructions, some)
         requests.append(Request((Message("user", text),), ANSWER_TOKENS))
     writer = bench.base if bench.optimiser is None else bench.optimiser
-    answers = ask(writer, requests, bench.store)
+    answers = ask_all(writer, requests, bench.store)
     whole = [_cleaned(answer.text) for answer in answers if answer.finish == "stop"]  # a weak model repeats itself
     return [text for text in whole if text]
 

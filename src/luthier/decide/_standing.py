@@ -83,7 +83,21 @@ class Standing:
         field = [r for r in self.measured if self.rules.bar is not None or len(r.scores) == whole]
         if self.rules.bar is None:
             field = [rung for rung in field if not self.too_slow(rung)] or field
-        return max(field, key=lambda rung: math.fsum(rung.scores) / len(rung.scores), default=None)
+        return max(field, key=self.mean, default=None)
+
+    def mean(self, rung: RungEvidence) -> float:
+        """The mean score of a measured rung."""
+        return math.fsum(rung.scores) / len(rung.scores)
+
+    @property
+    def blocked(self) -> tuple[str, str] | None:
+        """Why nothing can be said of any rung, and what to do; None where nothing stands in the way."""
+        return None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be said of the scores themselves."""
+        return ()
 
     def cheaper(self, rung: RungEvidence) -> tuple[RungEvidence, ...]:
         """The rungs before this one in the order of cost."""
@@ -96,7 +110,7 @@ class Standing:
     def best_cheaper(self, rung: RungEvidence) -> RungEvidence | None:
         """The cheaper, not fine-tuned rung with the highest mean."""
         field = [other for other in self.cheaper_untrained(rung) if other.scores]
-        return max(field, key=lambda other: math.fsum(other.scores) / len(other.scores), default=None)
+        return max(field, key=self.mean, default=None)
 
     def better_by(self, a: RungEvidence, b: RungEvidence) -> float:
         """A lower bound, at the level of one rung, of how much better `a` is than `b`; -1 where nothing is known."""
@@ -203,6 +217,16 @@ def standing(rules: Rules, evidence: Evidence) -> Standing:
     Raises:
         EvidenceError: no cases, no rungs, rungs of the same name, or more scores than cases.
     """
+    demand_consistent(evidence)
+    return Standing(rules, evidence)
+
+
+def demand_consistent(evidence: Evidence) -> None:
+    """Nothing, where the evidence is consistent.
+
+    Raises:
+        EvidenceError: it is not; see `standing`.
+    """
     wrong = ""
     names = [rung.rung for rung in evidence.rungs]
     if not evidence.cases or not names:
@@ -215,7 +239,6 @@ def standing(rules: Rules, evidence: Evidence) -> Standing:
         wrong = "a rung has more scores than there are cases"
     if wrong:
         raise EvidenceError(f"no verdict can be computed: {wrong}", fix="measure again: luthier decide")
-    return Standing(rules, evidence)
 
 
 def _not_run(rung: RungEvidence, cases: int) -> RungVerdict:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from luthier.decide._elsewhere import costs_less
 from luthier.decide._evidence import NOT_NEEDED, Evidence, Rules, RungEvidence, State, Verdict, VerdictKind, Warrant
 from luthier.decide._explain import advice, flips, reasons, sentence
+from luthier.decide._judged_standing import judged_standing
 from luthier.decide._ownership import cost_report, owned
 from luthier.decide._standing import Standing, standing
 from luthier.decide._warrant import warrant_for
@@ -45,7 +46,7 @@ def decide(rules: Rules, evidence: Evidence) -> Verdict:
     Raises:
         EvidenceError: the evidence is not consistent: no cases, no rungs, or more scores than cases.
     """
-    field = standing(rules, evidence)
+    field = standing(rules, evidence) if evidence.judge is None else judged_standing(rules, evidence, evidence.judge)
     choice = choose(field)
     explained = (field, choice.kind, choice.rung, choice.warrant)
     name = None if choice.rung is None else choice.rung.rung

@@ -1,12 +1,24 @@
 """Is it better: scorers, the runner, statistics."""
 
+from luthier.evaluate._asking import AnswerStore
 from luthier.evaluate._battery import Battery, build_battery
 from luthier.evaluate._battery_files import general_texts
 from luthier.evaluate._battery_items import battery_texts, replay_prompts
 from luthier.evaluate._capability import measure_capability
 from luthier.evaluate._capability_gate import Capability, FamilyResult, Flips
+from luthier.evaluate._judge import JudgeScorer
+from luthier.evaluate._labels import (
+    ToLabel,
+    answer_id,
+    drawing_order,
+    label_table,
+    label_words,
+    read_labels,
+    read_table,
+    usable_labels,
+)
 from luthier.evaluate._records import Record, Scored
-from luthier.evaluate._runner import Answerer, AnswerStore, answer_key, ask, measure, measure_together, spent_on
+from luthier.evaluate._runner import Answerer, answer_key, ask_all, measure, measure_together, spent_on
 from luthier.evaluate._scorers import Scorer, make_scorer
 from luthier.evaluate._scorers_text import last_number, squad_tokens
 from luthier.evaluate._statistics import (
@@ -29,6 +41,7 @@ from luthier.evaluate._statistics_adequacy import (
     settle,
 )
 from luthier.evaluate._statistics_assurance import MIN_CASES, more_cases, more_pairs
+from luthier.evaluate._statistics_calibration import Agreement, Rate, agreement
 from luthier.evaluate._statistics_chances import (
     Chances,
     cases_to_settle,
@@ -37,6 +50,7 @@ from luthier.evaluate._statistics_chances import (
     pairs_to_see,
     settled_chances,
 )
+from luthier.evaluate._statistics_judged import Corrected, corrected_difference, corrected_mean
 from luthier.evaluate._statistics_paired import (
     Paired,
     better_by,
@@ -69,24 +83,31 @@ __all__ = [
     "POWER",
     "Adequacy",
     "AdequacyState",
+    "Agreement",
     "AnswerStore",
     "Answerer",
     "Battery",
     "Capability",
     "Chances",
+    "Corrected",
     "FamilyResult",
     "Flips",
+    "JudgeScorer",
     "Paired",
+    "Rate",
     "Record",
     "Scored",
     "Scorer",
     "Settled",
+    "ToLabel",
     "Tries",
     "adequacy_cases",
     "adequacy_state",
     "adequate_score",
+    "agreement",
+    "answer_id",
     "answer_key",
-    "ask",
+    "ask_all",
     "battery_texts",
     "better_by",
     "betting_e_process",
@@ -97,13 +118,18 @@ __all__ = [
     "clopper_pearson",
     "compare",
     "confidence_sequence",
+    "corrected_difference",
+    "corrected_mean",
     "detectable_difference",
     "display_interval",
+    "drawing_order",
     "e_process_adequacy",
     "enlarged",
     "general_texts",
     "grouped",
     "is_clustered",
+    "label_table",
+    "label_words",
     "last_number",
     "least_difference",
     "least_difference_tried",
@@ -119,12 +145,15 @@ __all__ = [
     "pair_chances",
     "paired_t",
     "pairs_to_see",
+    "read_labels",
+    "read_table",
     "replay_prompts",
     "settle",
     "settled_chances",
     "sources_to_show",
     "spent_on",
     "squad_tokens",
+    "usable_labels",
     "vote_form",
     "wilson",
 ]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from luthier.data import Example, Message, content_hash
-from luthier.errors import ModelError, ScorerError, StoreError
+from luthier.errors import ScorerError
+from luthier.evaluate._asking import AnswerStore, answer_from, ask
+from luthier.evaluate._judge import JudgeScorer
 from luthier.evaluate._records import Record
 from luthier.evaluate._scorers import Scorer
-from luthier.models import Answer, Model, Price, Request, asked_model, cost_of, price_of
-
-ANSWER_FORMAT = 2  # 2: with the model that the endpoint says it served
-FLUSH_EVERY = 8  # answers
-FLUSH_SECONDS = 5.0
+from luthier.models import Answer, Model, Price, Request, cost_of, price_of
 
 
 class Answerer(Protocol):
@@ -34,18 +30,6 @@ class Answerer(Protocol):
 
     def request(self, messages: Sequence[Message], /) -> Request:
         """The whole conversation that the model is asked for a case's input."""
-        ...
-
-
-class AnswerStore(Protocol):
-    """Where answers are kept; implemented by `Store`."""
-
-    def get_answers(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The answers that are known, by key."""
-        ...
-
-    def put_answers(self, items: Mapping[str, dict[str, Any]], model: str | None = None) -> None:
-        """Keep answers, all or none of them; `model` is the identity of what gave them."""
         ...
 
 
@@ -114,9 +98,17 @@ def measure_together(
             if on_record is not None:
                 on_record(records[system, index])
 
-    known = {key: _answer_from(value) for key, value in store.get_answers(list(places)).items()}
+    judged: dict[str, Answer] = {}  # a judge reads the answers together, once all are there
+
+    def take(key: str, answer: Answer) -> None:
+        if isinstance(scorer, JudgeScorer):
+            judged[key] = answer
+        else:
+            score(key, answer)
+
+    known = {key: answer_from(value) for key, value in store.get_answers(list(places)).items()}
     for key, answer in known.items():
-        score(key, answer)
+        take(key, answer)
     missing: dict[str, dict[str, Request]] = {}
     models: dict[str, Model] = {}
     for key, (model, request) in requests.items():
@@ -124,7 +116,11 @@ def measure_together(
             models.setdefault(model.identity, model)
             missing.setdefault(model.identity, {})[key] = request
     for identity, asked in missing.items():
-        _ask(models[identity], asked, store, score)
+        ask(models[identity], asked, store, take)
+    if isinstance(scorer, JudgeScorer):
+        scorer.judge([(cases[index], answer.text) for key, answer in judged.items() for _, index in places[key]], store)
+        for key, answer in judged.items():
+            score(key, answer)
     return [[records[system, index] for index in range(len(cases))] for system in range(len(answerers))]
 
 
@@ -138,10 +134,10 @@ class SpendingStore(Protocol):
 
 def spent_on(model: Model, price: Price, store: SpendingStore) -> float:
     """US dollars that all kept answers of a model have cost."""
-    return sum(cost_of(_answer_from(value), price) for value in store.answers_of(model.identity))
+    return sum(cost_of(answer_from(value), price) for value in store.answers_of(model.identity))
 
 
-def ask(model: Model, requests: Sequence[Request], store: AnswerStore) -> list[Answer]:
+def ask_all(model: Model, requests: Sequence[Request], store: AnswerStore) -> list[Answer]:
     """Answers to requests that belong to no case, in their order; kept, and not asked again, like those of cases.
 
     Raises:
@@ -149,10 +145,10 @@ def ask(model: Model, requests: Sequence[Request], store: AnswerStore) -> list[A
         StoreError: answers cannot be read or kept.
     """
     keys = [answer_key(model, request) for request in requests]
-    found = {key: _answer_from(value) for key, value in store.get_answers(keys).items()}
+    found = {key: answer_from(value) for key, value in store.get_answers(keys).items()}
     missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
     if missing:
-        _ask(model, missing, store, found.__setitem__)
+        ask(model, missing, store, found.__setitem__)
     return [found[key] for key in keys]
 
 
@@ -161,56 +157,12 @@ def answer_key(model: Model, request: Request) -> str:
     return content_hash([model.identity, request.as_dict()])
 
 
-def _ask(
-    model: Model, missing: Mapping[str, Request], store: AnswerStore, score: Callable[[str, Answer], None]
-) -> None:
-    """Ask the model and keep each answer soon after it came, whatever happens next."""
-    keys = list(missing)
-    waiting: dict[str, dict[str, Any]] = {}
-    answered: set[str] = set()
-    flushed = time.monotonic()
-
-    def flush() -> None:
-        if waiting:
-            store.put_answers(dict(waiting), asked_model(model).identity)  # whose spending it is
-            waiting.clear()
-
-    try:
-        for index, answer in model.answer(list(missing.values())):
-            if not 0 <= index < len(keys) or keys[index] in answered:
-                raise _broken(model, f"it answered request {index} of {len(keys)} unasked or twice")
-            answered.add(keys[index])
-            waiting[keys[index]] = {"format": ANSWER_FORMAT} | asdict(answer)
-            if len(waiting) >= FLUSH_EVERY or time.monotonic() - flushed >= FLUSH_SECONDS:
-                flush()
-                flushed = time.monotonic()
-            score(keys[index], answer)
-    finally:
-        flush()
-    if len(answered) < len(keys):
-        raise _broken(model, f"it answered {len(answered)} of {len(keys)} requests")
-
-
-def _broken(model: Model, what: str) -> ModelError:
-    return ModelError(
-        f"{model.name} did not answer each request once: {what}",
-        why="every case must be answered, or rungs would be compared on different cases",
-        fix="run the command again; the answers so far are kept",
-    )
-
-
-def _answer_from(value: Mapping[str, Any]) -> Answer:
-    if value["format"] > ANSWER_FORMAT:
-        raise StoreError(
-            f"a kept answer has format {value['format']}; this luthier reads up to {ANSWER_FORMAT}",
-            fix="pip install -U luthier",
-        )
-    return Answer(**{name: part for name, part in value.items() if name != "format"})
-
-
 def _record(case: Example, answer: Answer, scorer: Scorer, price: Price | None) -> Record:
     try:
-        scored = scorer.score(answer.text, case.output)
+        if isinstance(scorer, JudgeScorer):
+            scored = scorer.judged(case, answer.text)
+        else:
+            scored = scorer.score(answer.text, case.output)
     except ScorerError as error:
         where = f"case {case.id} ({case.source})" if case.source.file else f"case {case.id}"
         raise ScorerError(f"{where}: {error.what}", why=error.why, fix=error.fix, problems=error.problems) from error

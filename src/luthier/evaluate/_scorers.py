@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 
 from luthier.data import Example
 from luthier.errors import Problem, ScorerError
+from luthier.evaluate._judge import JudgeScorer
 from luthier.evaluate._records import Scored
 from luthier.evaluate._scorers_json import JsonScorer
 from luthier.evaluate._scorers_python import PythonScorer
@@ -29,6 +30,7 @@ from luthier.spec import (
     ContainsScore,
     ExactScore,
     JsonScore,
+    JudgeScore,
     LabelScore,
     NumberScore,
     PythonScore,
@@ -39,7 +41,10 @@ from luthier.spec import (
 
 
 class Scorer(Protocol):
-    """What every scorer can do. Scorers are pure: the same answer and wanted output always give the same score."""
+    """What every scorer can do. Scorers are pure: the same answer and wanted output always give the same score.
+
+    The exception is `JudgeScorer`, which asks a model about cases and keeps what it said.
+    """
 
     @property
     def name(self) -> str:
@@ -99,6 +104,8 @@ def make_scorer(score: Score, examples: Sequence[Example]) -> Scorer:
             return RougeScorer(score.measure)
         case PythonScore():
             return PythonScorer.from_file(score.file, score.function, binary=score.binary)
+        case JudgeScore():
+            return JudgeScorer(score)
         case _:
             assert_never(score)
 

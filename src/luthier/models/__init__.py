@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.models._base import Answer, Constraint, Model, Price, Request, Sample
 from luthier.models._budget import Budget
 from luthier.models._endpoint import EndpointModel
+from luthier.models._family import Kinship, kinship
 from luthier.models._identity import adapter_hash, default_cache, folder_hash
 from luthier.models._load import load_folder, load_model
 from luthier.models._origin import write_origin
@@ -46,6 +47,7 @@ __all__ = [
     "Forecast",
     "Form",
     "Integers",
+    "Kinship",
     "LocalModel",
     "Model",
     "Outline",
@@ -70,6 +72,7 @@ __all__ = [
     "folder_hash",
     "forecast_answers",
     "has_own_weights",
+    "kinship",
     "lay_down",
     "load_folder",
     "load_model",

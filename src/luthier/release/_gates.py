@@ -120,12 +120,16 @@ def _behaviour(verdict: Verdict, records: Sequence[Record], bar: float | None, r
         reason = f"{len(records)} answers are at hand, the verdict rests on {found.answered}: luthier decide"
         return Check("behaviour", False, reason, found.mean)
     first, mean = _mean(records[: found.answered]), _mean(records)
-    if abs(first - found.mean) > 1e-6:
-        reason = f"the answers score {first:.4f}, the verdict says {found.mean:.4f}: they are not of one measurement"
+    measured = found.mean if found.judged is None else found.judged  # a judge's scores, before labels corrected them
+    if abs(first - measured) > 1e-6:
+        reason = f"the answers score {first:.4f}, the verdict says {measured:.4f}: they are not of one measurement"
         return Check("behaviour", False, reason, first)
     reason = _standing(found, verdict, bar)
     if len(records) > found.answered:
         reason += f"; {mean:.3f} on all {len(records)}"
+    if found.judged is not None:
+        reason += f"; corrected by {found.labels} labels, the judge alone says {mean:.3f}"
+        mean = found.mean
     passed = found.state is State.MEETS and (bar is None or mean >= bar)
     return Check("behaviour", passed, reason, mean)
 

@@ -111,8 +111,13 @@ def _resolve_paths(parsed: Parsed, folder: Path, allow_outside: bool) -> None:
         resolved = _resolve(holder[key], place, kind, parsed, folder, allow_outside)
         if resolved is not None:
             holder[key] = str(resolved)
-    _resolve_instructions(parsed, folder, allow_outside)
-    _resolve_base(parsed, folder)
+    _resolve_text(parsed.value, ("instructions",), parsed, folder, allow_outside)
+    _resolve_model(parsed.value, ("base",), parsed, folder)
+    score = parsed.value.get("score")
+    if isinstance(score, dict) and score.get("kind") == "judge":
+        _resolve_text(score, ("score", "rubric"), parsed, folder, allow_outside)
+        _resolve_model(score, ("score", "model"), parsed, folder)
+        _resolve_table(score, parsed, folder, allow_outside)
 
 
 def _raw_paths(value: dict[str, Any]) -> Iterator[tuple[Any, str | int, Place, _Kind]]:
@@ -179,33 +184,49 @@ def _link_outside(path: Path, folder: Path) -> Path | None:
     return None
 
 
-def _resolve_instructions(parsed: Parsed, folder: Path, allow_outside: bool) -> None:
-    text = parsed.value.get("instructions")
+def _resolve_text(holder: dict[str, Any], place: Place, parsed: Parsed, folder: Path, allow_outside: bool) -> None:
+    """A text of one line ending in .md or .txt names a file, whose text takes its place."""
+    text = holder.get(str(place[-1]))
     if not isinstance(text, str) or "\n" in text.strip() or not text.strip().endswith((".md", ".txt")):
         return
-    place = ("instructions",)
     path = _resolve(text.strip(), place, "file", parsed, folder, allow_outside)
     if path is None:
         return
     try:
-        parsed.value["instructions"] = path.read_text(encoding="utf-8-sig").strip()
+        holder[str(place[-1])] = path.read_text(encoding="utf-8-sig").strip()
     except UnicodeDecodeError:
         parsed.problem(place, f"{dotted(place)}: {text.strip()} is not UTF-8; save it as UTF-8")
     except OSError as error:
         parsed.problem(place, f"{dotted(place)}: {text.strip()} cannot be read: {error.strerror}")
 
 
-def _resolve_base(parsed: Parsed, folder: Path) -> None:
-    """A base that begins with `.` or `/`, or that lies in the folder, is a path; everything else is a name."""
-    text = parsed.value.get("base")
+def _resolve_model(holder: dict[str, Any], place: Place, parsed: Parsed, folder: Path) -> None:
+    """A model that begins with `.` or `/`, or that lies in the folder, is a path; everything else is a name."""
+    key, name = str(place[-1]), dotted(place)
+    text = holder.get(key)
     if not isinstance(text, str) or not text.strip() or "\0" in text or "://" in text:
         return
     try:
         path = (folder / text).resolve()
         if path.exists() and path != folder:
-            parsed.value["base"] = str(path)
+            holder[key] = str(path)
         elif text.startswith((".", "/")):
             near = did_you_mean(path.name, _names(path.parent))
-            parsed.problem(("base",), f"`base`: {text} does not exist{near}")
+            parsed.problem(place, f"{name}: {text} does not exist{near}")
     except (OSError, RuntimeError) as error:
-        parsed.problem(("base",), f"`base`: {text[:60]} cannot be read ({error})")
+        parsed.problem(place, f"{name}: {text[:60]} cannot be read ({error})")
+
+
+def _resolve_table(score: dict[str, Any], parsed: Parsed, folder: Path, allow_outside: bool) -> None:
+    """The table of labels: it may be missing, for `luthier judge --sample` writes it; else as any other path."""
+    text, place = score.get("calibration"), ("score", "calibration")
+    if not isinstance(text, str):
+        return
+    try:
+        path = (folder / text).resolve() if text.strip() and "\0" not in text else folder
+        missing = not path.exists() and path.parent.is_dir() and (allow_outside or path.is_relative_to(folder))
+    except (OSError, RuntimeError):
+        missing = False
+    found = path if missing else _resolve(text, place, "file", parsed, folder, allow_outside)
+    if found is not None:
+        score["calibration"] = str(found)

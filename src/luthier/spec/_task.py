@@ -100,6 +100,30 @@ class PythonScore(Frozen):
     binary: bool = False
 
 
+class JudgeScore(Frozen):
+    """What a model says of the answer, by a rubric: `pass/fail`, or `1..5` mapped to [0, 1].
+
+    `rubric` mode grades the answer beside the wanted output. `pairwise` asks in both orders which of the two is better:
+    1 for the answer, 0 for the wanted output, 0.5 where neither is or the orders disagree. `calibration` is a table of
+    answers that people labelled (`luthier judge --sample`). A judge of the base's family is refused unless
+    `same_family`.
+    """
+
+    kind: Literal["judge"]
+    model: str = Field(min_length=1)
+    rubric: str = Field(min_length=1)
+    scale: Literal["pass/fail", "1..5"] = "pass/fail"
+    mode: Literal["rubric", "pairwise"] = "rubric"
+    calibration: Path | None = None
+    same_family: bool = False
+
+    @model_validator(mode="after")
+    def _pairs_have_no_scale(self) -> JudgeScore:
+        if self.mode == "pairwise" and self.scale != "pass/fail":
+            raise ValueError("mode: pairwise has no scale: two texts are compared; leave `scale` out")
+        return self
+
+
 Score = Annotated[
     ExactScore
     | LabelScore
@@ -110,7 +134,8 @@ Score = Annotated[
     | AnswerScore
     | ChrfScore
     | RougeScore
-    | PythonScore,
+    | PythonScore
+    | JudgeScore,
     Field(discriminator="kind"),
 ]
 

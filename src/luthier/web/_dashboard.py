@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from luthier.web._labelling import add_labelling
 from luthier.web._report import render_report
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dashboard(project: Project) -> FastAPI:
-    """A web application with one page, drawn anew at each call."""
+    """A web application with the report, drawn anew at each call, and the page to label answers for a judge."""
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -27,6 +28,7 @@ def dashboard(project: Project) -> FastAPI:
     def page() -> str:
         return render_report(project.state())
 
+    add_labelling(app, project)
     return app
 
 

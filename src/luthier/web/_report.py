@@ -25,7 +25,7 @@ def write_report(project: Project) -> Path:
 
 def render_report(state: ReportState) -> str:
     """The report as one HTML text without any outside reference. Everything from data is escaped."""
-    template = _environment().get_template("report.html.jinja")
+    template = environment().get_template("report.html.jinja")
     return template.render(
         state=state,
         task=state.task,
@@ -41,7 +41,8 @@ def render_report(state: ReportState) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this package, everything escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

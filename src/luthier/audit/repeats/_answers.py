@@ -19,7 +19,7 @@ USUAL, USUAL_TEXT = (
 LEAST_USUAL = 5  # rows
 USUAL_MARKED = 0.5  # of the rows: marked, more than half of them are meant so
 LEAST_LETTERS = 12  # of a text of one word that does not stand in an input by chance
-FREE_TEXT = ("chrf", "rouge", "python")
+FREE_TEXT = ("chrf", "rouge", "python", "judge")
 LABEL_ROWS = 5  # on the average: values that come back so often are labels
 
 _NAMED = r"\b(?:label|answer|category|intent|class|output|target|tag|topic)"

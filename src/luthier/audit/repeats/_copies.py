@@ -14,7 +14,7 @@ from luthier.spec import JsonScore, Task
 MANY_DUPLICATES = 0.05
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?')  # a text in JSON; before a colon it is a key
-_FREE_TEXT = ("chrf", "rouge", "python")
+_FREE_TEXT = ("chrf", "rouge", "python", "judge")
 
 
 def check_repeats(data: Dataset) -> Iterable[Finding]:

@@ -1,0 +1,90 @@
+"""What the verdict has to know of a judge: who it is, how it kept to its form, and what people said of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from luthier.decide._bench import Bench
+from luthier.decide._evidence import Evidence, JudgeEvidence
+from luthier.evaluate import JudgeScorer, Record, drawing_order, read_labels, usable_labels
+from luthier.models import Kinship, kinship, price_of
+from luthier.spec import JudgeScore
+
+
+def judge_evidence(bench: Bench, records: Mapping[str, Sequence[Record]]) -> JudgeEvidence | None:
+    """What is known about the judge of the bench, with the labels that are there; None where no model judges.
+
+    Raises:
+        ScorerError: it left too many answers unjudged.
+        DataError: the table of labels cannot be used.
+    """
+    judge = bench.scorer
+    if not isinstance(judge, JudgeScorer):
+        return None
+    judge.demand_form()
+    price = price_of(judge.settings.model, bench.task.prices)
+    return JudgeEvidence(
+        model=judge.settings.model,
+        served=dict(judge.served),
+        rubric=judge.rubric_hash,
+        scale=judge.settings.scale,
+        mode=judge.settings.mode,
+        kin=said_of_family(bench, judge),
+        unjudged=dict(judge.unjudged),
+        usd=None if price is None else judge.spent(bench.store, price),
+        labels=labels_of(judge.settings, records, bench.split.hash),
+        by_length=by_length(bench, records) if judge.settings.mode == "pairwise" else {},
+    )
+
+
+def by_length(bench: Bench, records: Mapping[str, Sequence[Record]]) -> dict[str, tuple[float, ...]]:
+    """The judge's mean score by thirds of the difference in length (characters), the least first."""
+    wanted = {case.id: len(case.output) for case in bench.test}
+    found = {}
+    for rung, some in records.items():
+        ordered = sorted(some, key=lambda record: abs(len(record.answer) - wanted[record.case]))
+        cuts = [len(ordered) * third // 3 for third in range(4)]
+        thirds = [ordered[a:b] for a, b in pairwise(cuts) if b > a]
+        found[rung] = tuple(sum(record.score for record in third) / len(third) for third in thirds)
+    return found
+
+
+def labels_of(settings: JudgeScore, records: Mapping[str, Sequence[Record]], split: str) -> dict[str, dict[str, float]]:
+    """People's scores by rung and case, from the table that the task names; empty where there is none yet.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    if settings.calibration is None or not settings.calibration.exists():
+        return {}
+    scores = read_labels(settings.calibration, settings).scores
+    answers = {rung: {record.case: record.answer for record in some} for rung, some in records.items()}
+    return {rung: usable_labels(scores, said, drawing_order(split, said)) for rung, said in answers.items()}
+
+
+def with_labels(
+    evidence: Evidence, settings: JudgeScore, records: Mapping[str, Sequence[Record]], split: str
+) -> Evidence:
+    """The evidence with the labels that the table holds now.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    assert evidence.judge is not None  # asked for by the caller
+    return replace(evidence, judge=replace(evidence.judge, labels=labels_of(settings, records, split)))
+
+
+def said_of_family(bench: Bench, judge: JudgeScorer) -> str:
+    """What a reader has to know: that the judge is of the base's family, or that this could not be told."""
+    said = [_said_of(kinship(judge.model, one.base)) for one in bench.each]
+    return "; ".join(dict.fromkeys(line for line in said if line))
+
+
+def _said_of(found: Kinship) -> str:
+    if found.same is None:
+        return f"whether it is of another family than the base is not known ({found.why}); a judge may prefer its own"
+    if found.same:
+        return f"it is of the base's family ({found.why}), which `same_family: true` allows: it may prefer its own"
+    return ""
