@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from luthier.api import Project
-from luthier.decide import Bench, Climb, climb, decide, rules_of
+from luthier.decide import Bench, Climb, climb, decide, planned_rungs, rules_of
 from luthier.decide._ladder import _ladder_hash
 from luthier.errors import ModelError, TooLongError
 from luthier.models import Answer, Request, ScriptedModel
@@ -55,7 +55,7 @@ def test_a_tracker_makes_no_new_ladder(tmp_path):
         replace(plain, task=plain.task.model_copy(update={"train": plain.task.train.model_copy(update=changed)}))
         for changed in ({"track": "tensorboard"}, {"learning_rate": 1e-5})
     )
-    hashes = [_ladder_hash(each, ("prompt", "fine-tune")) for each in (plain, watched, slower)]
+    hashes = [_ladder_hash(each, planned_rungs(each)) for each in (plain, watched, slower)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 

@@ -15,7 +15,7 @@ import pytest
 from luthier.api import Project
 from luthier.api._planning import plan
 from luthier.data import content_hash
-from luthier.decide import Bench, Climb, climb, optimiser_answers
+from luthier.decide import Bench, Climb, climb, optimiser_answers, planned_rungs
 from luthier.decide._ladder import _ladder_hash
 from luthier.decide._propose import _cleaned, by_label
 from luthier.decide._rungs import constrained, few_shot, prompt
@@ -201,19 +201,20 @@ def test_a_ladder_without_the_search_keeps_its_hash(tmp_path: Path) -> None:
     task = plain.task
     as_before = content_hash(
         [
-            ["prompt"],
+            ["prompt", "few-shot"],
             plain.base.identity,
             sorted(e.id for e in plain.split.train),
             task.instructions,
             task.bar,
             plain.score_hash,
-            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track"}),
+            task.train.model_dump(mode="json", exclude={"micro_batch_tokens", "track", "seeds", "prompt"}),
             {"embedding": "minilm"},
         ]
     )
-    assert _ladder_hash(plain, ("prompt",)) == as_before
+    assert _ladder_hash(plain, planned_rungs(plain)) == as_before
     other = task.decide.model_copy(update={"optimise": 100})
-    assert _ladder_hash(replace(plain, task=task.model_copy(update={"decide": other})), ("prompt",)) != as_before
+    searched = replace(plain, task=task.model_copy(update={"decide": other}))
+    assert _ladder_hash(searched, planned_rungs(searched)) != as_before
 
 
 def test_a_rewriting_that_has_no_end_is_left_out(tmp_path: Path) -> None:

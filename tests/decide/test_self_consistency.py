@@ -12,7 +12,7 @@ import pytest
 from luthier.api import Project
 from luthier.decide import Bench, Climb, Setup, System, climb, decide, rules_of, variant_count
 from luthier.decide._ladder import _ladder_hash
-from luthier.decide._planned import possible_rungs
+from luthier.decide._planned import planned_rungs, possible_rungs
 from luthier.decide._system import Votes
 from luthier.errors import SpecError
 from luthier.evaluate import vote_form
@@ -88,8 +88,9 @@ def test_it_is_no_part_of_the_default_ladder(tmp_path: Path) -> None:
     assert "self-consistency" not in possible_rungs(plain, bench.scorer, trainable=True)
     more = bench.task.decide.model_copy(update={"votes": 11})
     other = replace(bench, task=bench.task.model_copy(update={"decide": more}))
-    assert _ladder_hash(bench, ("prompt",)) == _ladder_hash(other, ("prompt",))
-    assert _ladder_hash(bench, ("self-consistency",)) != _ladder_hash(other, ("self-consistency",))
+    plan = {step.method: (step,) for step in planned_rungs(bench)}
+    assert _ladder_hash(bench, plan["prompt"]) == _ladder_hash(other, plan["prompt"])
+    assert _ladder_hash(bench, plan["self-consistency"]) != _ladder_hash(other, plan["self-consistency"])
 
 
 def test_a_score_whose_answers_seldom_agree_is_refused(tmp_path: Path) -> None:

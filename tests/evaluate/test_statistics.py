@@ -167,8 +167,43 @@ def test_the_p_value_of_a_mean_is_what_random_weights_give() -> None:
     scores = rng.beta(4, 1, len(groups))
     units = grouped(scores, groups)
     weights = rng.exponential(size=(200_000, 21))
-    drawn = weights[:, :20] @ (units.weights * (units.means - 0.7)) - weights[:, 20] * 0.7
+    typical = (units.weights**2).sum() / units.weights.sum()  # of the group of a case drawn at random
+    drawn = weights[:, :20] @ (units.weights * (units.means - 0.7)) - weights[:, 20] * 0.7 * typical
     assert mean_p(units, 0.7) == pytest.approx((drawn <= 0).mean(), abs=0.003)
+
+
+def uneven(kind: str, groups: int, rng: np.random.Generator) -> np.ndarray:
+    """Sizes of groups: many small ones with some large, or one that holds a sixth of the cases."""
+    if kind == "geometric":
+        return rng.geometric(1 / 3, groups)
+    sizes = np.full(groups, 2)
+    sizes[0] = 2 * groups // 5
+    return sizes
+
+
+@pytest.mark.parametrize("groups", [12, 46])
+@pytest.mark.parametrize("kind", ["geometric", "one giant"])
+@pytest.mark.parametrize("alike", [True, False])
+def test_false_claims_on_groups_of_unequal_size_are_rare(groups: int, kind: str, alike: bool) -> None:
+    """Cases of a group are all right or all wrong (`alike`), or have a chance of their own (correlation 0.2)."""
+    rng = np.random.default_rng(6)
+    runs, wrong = 300, 0
+    for _ in range(runs):
+        sizes = uneven(kind, groups, rng)
+        chance = (rng.random(groups) < 0.2).astype(float) if alike else rng.beta(0.8, 3.2, groups)
+        right = rng.binomial(sizes, chance)
+        scores = [float(i < k) for n, k in zip(sizes, right, strict=True) for i in range(n)]
+        names = [str(g) for g, n in enumerate(sizes) for _ in range(n)]
+        wrong += mean_p(grouped(scores, names), 0.2) <= 0.05
+    assert wrong <= stats.binom.ppf(0.999, runs, 0.05)
+
+
+def test_one_large_group_takes_little_power_from_many_small_ones() -> None:
+    sizes = [5] * 40 + [16]
+    names = [str(g) for g, n in enumerate(sizes) for _ in range(n)]
+    scores = [float(i % 40 == 0) for i in range(len(names))]
+    units = grouped(scores, names)
+    assert mean_bounds(units, 0.01)[1] < 0.15  # 0.29 if the unseen group were as large as the largest
 
 
 @pytest.mark.parametrize("n", [20, 60, 150])

@@ -109,12 +109,14 @@ def mean_p(units: Grouped, null: float) -> float:
     """One-sided p-value for "the mean is at most `null`", for scores in [0, 1] in independent groups.
 
     The unknown distribution is replaced by random weights: P(sum_g E_g w_g (m_g - null) <= E_0 null), E independent
-    standard exponentials; the last term is an observation at the worst value, in a group of the largest size. For
-    scores 0 and 1 this is exactly the binomial test; for others it is Gaffke's bound.
+    standard exponentials; the last term is an observation at the worst value, in a group as large as that of a case
+    drawn at random (sum w^2 / sum w: so many groups of that size carry the same information). For scores 0 and 1
+    without groups this is exactly the binomial test; for others it is Gaffke's bound.
     Source: Gaffke 2005; Learned-Miller & Thomas 2019, who conjecture that it is valid for every bounded distribution;
-    here it is checked by simulation (tests and benchmarks/verdict_simulation.py).
+    here it is checked by simulation, groups of unequal size among it (tests and benchmarks/verdict_simulation.py).
     """
-    terms = np.append(units.weights * (units.means - null), -null)
+    typical = float(units.weights @ units.weights) / float(units.weights.sum())
+    terms = np.append(units.weights * (units.means - null), -null * typical)
     values, counts = np.unique(terms, return_counts=True)
     return _below_zero(values, counts.astype(np.float64))
 
