@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.special import betaincinv, ndtr, ndtri
@@ -48,7 +48,7 @@ POWERS = (
     (0.95, 0.97, 650),
 )
 
-Kind = Literal["binary", "graded", "clustered"]
+Kind = Literal["binary", "graded", "clustered", "uneven"]
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,14 @@ class Outcome:
 
 
 def draw(kind: Kind, means: tuple[float, ...], cases: int, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
-    """Groups and scores [rungs, cases]. Rungs find the same cases hard; groups are three cases, correlation 0.3."""
-    size, icc = (3, 0.3) if kind == "clustered" else (1, 0.0)
+    """Groups and scores [rungs, cases]. Rungs find the same cases hard; cases of a group correlate with 0.3.
+
+    Groups are three cases; in the uneven setting of any size, three on average (geometric).
+    """
+    size, icc = (3, 0.3) if kind in ("clustered", "uneven") else (1, 0.0)
     index = np.arange(cases) // size
+    if kind == "uneven":
+        index = np.repeat(np.arange(cases), rng.geometric(1 / size, cases))[:cases]
 
     def noise() -> np.ndarray:
         between = rng.normal(size=index[-1] + 1)[index]
@@ -166,14 +171,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--cases", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=get_args(Kind), default=list(get_args(Kind)))
     args = parser.parse_args()
     columns = ("adopted wrongly", "warranted wrongly", "right", "open", "answers", "covered")
     print(f"{args.tasks} tasks a setting, {args.cases} cases, bar {BAR}, {len(LADDER)} rungs, alpha {RULES.alpha}\n")
     print("| scores | truth | means | " + " | ".join(columns) + " |")
     print("|---|---|---|" + "--:|" * len(columns))
     start = time.monotonic()
-    kinds: tuple[Kind, ...] = ("binary", "graded", "clustered")
-    for kind in kinds:
+    for kind in args.kinds:
         for truth in (*TRUTHS, None):
             found = simulate(kind, truth, tasks=args.tasks, cases=args.cases, seed=args.seed)
             shares = " | ".join(f"{100 * getattr(found, name):.1f}" for name in Outcome.__dataclass_fields__)
