@@ -40,7 +40,7 @@ def open_bench(
     scorer = make_scorer(task.score, data.split.train + data.split.development)
     _check_wanted(scorer, data.split)
     first, *others = _models((task.base, *task.other_bases) if base is None else (base,), progress, fetch=fetch)
-    optimiser = None if task.decide.optimiser is None or not fetch else load_model(task.decide.optimiser)
+    optimiser = _optimiser(task, (first, *others)) if fetch and base is None else None
     budget = _limit(task, store, [model for model in (first, *others, optimiser) if isinstance(model, EndpointModel)])
     if isinstance(scorer, JudgeScorer) and fetch:
         seat(scorer, (first, *others), budget, task, store)
@@ -57,17 +57,37 @@ def _models(names: Sequence[str], progress: Progress, *, fetch: bool) -> list[Mo
     return found
 
 
-def _limit(task: Task, store: Store, hosted: Sequence[EndpointModel]) -> Budget | None:
-    """Give the hosted models the task's budget, which they share."""
-    limit, budget = task.decide.budget, None
-    for model in hosted:
-        if limit is None:
+def _optimiser(task: Task, bases: Sequence[Model]) -> Model | None:
+    """The model that writes instructions, where the task names one; a base that is it is not opened twice."""
+    name = task.decide.optimiser
+    if name is None:
+        return None
+    return next((base for base in bases if base.name == name), None) or load_model(name)
+
+
+def _limit(task: Task, store: Store, opened: Sequence[EndpointModel]) -> Budget | None:
+    """Give the hosted models the task's budget, which they share with those that are not opened now.
+
+    What was spent on a model is counted once, whatever it is named for.
+    """
+    limit = task.decide.budget
+    if limit is None:
+        for model in opened:
             model.spend_within(None)
-            continue
-        price = _dearest(task, model, limit)
-        spent = spent_on(model, price, store)
+        return None
+    names = {task.base, *task.other_bases, task.decide.optimiser} - {model.name for model in opened}
+    rest = [load_model(name) for name in sorted(name for name in names if name is not None and "://" in name)]
+    budget: Budget | None = None
+    counted: set[str] = set()
+    hosted: list[Model] = [*opened, *rest]
+    for one in hosted:
+        assert isinstance(one, EndpointModel)  # an address names nothing else
+        price = _dearest(task, one, limit)
+        spent = 0.0 if one.identity in counted else spent_on(one, price, store)
+        counted.add(one.identity)
         budget = Budget(limit, price, spent) if budget is None else budget.shared(price, spent)
-        model.spend_within(budget)
+        if one in opened:
+            one.spend_within(budget)
     return budget
 
 

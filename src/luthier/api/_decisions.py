@@ -12,6 +12,7 @@ from luthier.api._data import Data
 from luthier.data import content_hash
 from luthier.decide import Bench, Climb, Climbed, Evidence, System, Verdict, climb, decide, prepare_tuned, rules_of
 from luthier.evaluate import Record
+from luthier.models import has_own_weights
 from luthier.spec import Task
 from luthier.store import Store, new_folder
 
@@ -93,10 +94,17 @@ def replayed(decision: Decision, task: Task) -> Verdict:
 
 
 def base_to_tune(task: Task, store: Store) -> str:
-    """The base of the fine-tuned rung that the last verdict speaks of; the task's first where it speaks of none."""
-    decision = last_decision(store)
-    rung = None if decision is None else decision.verdict.warrant.rung
-    return next((r.base for r in decision.evidence.rungs if r.rung == rung), task.base) if decision else task.base
+    """The base to train: that of the fine-tuned rung of which the last verdict speaks, if the task still names it.
+
+    Else the first of the task's bases that has weights of its own.
+    """
+    bases, decision = (task.base, *task.other_bases), last_decision(store)
+    if decision is not None:
+        rung = decision.verdict.warrant.rung
+        said = next((r.base for r in decision.evidence.rungs if r.rung == rung), None)
+        if said in bases:
+            return said
+    return next((base for base in bases if has_own_weights(base)), task.base)
 
 
 def tune(bench: Bench, *, shard: bool = False) -> Mapping[str, Any]:

@@ -143,11 +143,12 @@ def plan(bench: Bench) -> Plan:
             last = [step for step in planned if not step.trained][-1:]  # the dearest base is taken to be diagnosed
             steps += _rung_steps(one, rungs, diagnosed=not last or last[0].bench is one)
     training: list[TrainingPlan] = []
-    tuned = isinstance(bench.base, (models.LocalModel, Outline))
-    if tuned and any(step.trained for step in planned if step.bench is bench.each[0]):
-        training = [_training_plan(bench, method) for method in _methods(bench)]
+    tuned = list(dict.fromkeys(step.bench for step in planned if step.trained))
+    if tuned:
+        training = [_training_plan(tuned[0], method) for method in _methods(bench)]
         notes.append("training happens only where every cheaper rung does not meet the bar")
-    return Plan(bench.base.name, tuple(steps), tuple(training), tuple(notes))
+        notes += [f"training {one.base.name} comes on top: plan it with it as `base:`" for one in tuned[1:]]
+    return Plan((tuned[0] if tuned else bench).base.name, tuple(steps), tuple(training), tuple(notes))
 
 
 def _judging(bench: Bench, judge: JudgeScorer) -> str:
@@ -184,15 +185,16 @@ def _training_plan(bench: Bench, method: Method) -> TrainingPlan:
     found = forecast_training(bench, method)
     bench.progress("calibrate training", 1, 1, method)
     estimate, price = found.estimate, own_machine_price(bench.task.prices)
-    seconds = None
+    seconds, seeds = None, bench.task.train.seeds
     if estimate.parts is not None and found.replay_seconds is not None:
-        seconds = dict(estimate.parts) | {"replay": found.replay_seconds}
+        parts = {part: seeds * spent for part, spent in estimate.parts.items()}
+        seconds = parts | {"replay": found.replay_seconds}  # the base answers once for all seeds
     usd = None if price is None or seconds is None else sum(seconds.values()) / 3600 * price.usd_per_hour
     return TrainingPlan(
         method=method,
         chosen=method == bench.task.train.method,
-        tokens=estimate.tokens,
-        scored=estimate.evaluations * len(bench.development),
+        tokens=seeds * estimate.tokens,
+        scored=seeds * estimate.evaluations * len(bench.development),
         memory=dict(estimate.memory.parts),
         phase=estimate.memory.phase,
         limit=estimate.limit,
@@ -211,6 +213,7 @@ def _rung_step(step: Planned, bench: Bench, speed: _Speed, lengths: dict[str, fl
     else:
         choosing = answers_to_choose(variant_count(method, bench), cases) + optimiser_answers(method, bench)
     times = bench.task.decide.votes if method == "self-consistency" else 1
+    times = bench.task.train.seeds if step.trained else times
     answers = times * (choosing + len(bench.test))
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     return _step(f"measure {step.rung}", answers, bench, speed, tokens)

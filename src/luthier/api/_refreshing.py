@@ -68,7 +68,8 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
         )
     data = read_data(project.task, project.store)
     bench = open_bench(project.task, project.store, data, project.progress, base=base)
-    found = refresh(bench, measured_scores(project.store, champion), champion.lock["system"]["method"])
+    scores, lock = measured_scores(project.store, champion), champion.lock
+    found = refresh(bench, scores, lock["system"]["method"], lock["base"]["identity"] if base is None else None)
     decision: Decision = decision_of(bench, data, found.climbed, found.verdict)
     gate, promoted = None, None
     if found.not_worse:

@@ -169,7 +169,9 @@ def _repeats(field: Standing) -> list[str]:
         scores = ", ".join(f"{mean:.3f}" for mean in means)
         line = f"{rung.rung} trained {len(means)} times scores {scores} on the same {n} cases"
         line += f" (standard deviation {statistics.stdev(means):.3f})"
-        bar = field.rules.bar
+        judged = field.evidence.judge is not None
+        line += ", by the judge alone" * judged
+        bar = None if judged else field.rules.bar
         below = sum(mean < bar for mean in means) if bar is not None else 0
         lines.append(f"{line}; {below} of them below the bar: training again may miss it" if below else line)
     return lines

@@ -23,7 +23,7 @@ from luthier.decide._system import System
 from luthier.decide._timing import measure_timing
 from luthier.decide._tuning import tuned
 from luthier.decide.failures import Failures, diagnose_failures
-from luthier.errors import BudgetError, TooLongError
+from luthier.errors import BudgetError, ModelError, TooLongError, TrainingError
 from luthier.evaluate import LOOK_EVERY, JudgeScorer, Record, adequacy_state, measure
 from luthier.spec import JudgeScore, MethodName, Task
 from luthier.train import require_tracker
@@ -129,22 +129,31 @@ class _Ascent:
         found = replace(_evidence(step, built, records, timing), repeats=self._repeats(step, len(records)))
         self._found.append(found)
         if not too_slow(found, self._bench.task.latency) and _meets(records, step.bench, self._rungs):
-            self._settled = self._settled or found
+            self._settled = found if step.trained else self._settled or found
 
     def _why_not(self, step: Planned) -> str:
-        if self._settled is not None and not self._how.everything:
-            worth = step.trained and self._how.train and projected_cheaper(step, self._settled, self._found)
-            if not worth:
-                return NOT_NEEDED
         if step.trained and not self._how.train:
-            return "training was not allowed (--no-train)"
-        return ""
+            return NOT_NEEDED if self._settled is not None else "training was not allowed (--no-train)"
+        if self._settled is None or self._how.everything:
+            return ""
+        if not step.trained:
+            return NOT_NEEDED
+        try:
+            return "" if projected_cheaper(step, self._settled, self._found) else NOT_NEEDED
+        except (TrainingError, ModelError) as error:
+            return f"{self._settled.rung} meets the bar, and what training would cost cannot be told: {error.what}"
 
     def _repeats(self, step: Planned, cases: int) -> tuple[Repeat, ...]:
         """The same rung trained again with other seeds, on the cases that the first one answered."""
         task = step.bench.task
         seeds = range(task.train.seed + 1, task.train.seed + task.train.seeds) if step.trained else ()
-        return tuple(self._repeat(step, seed, cases) for seed in seeds)
+        found: list[Repeat] = []
+        try:
+            for seed in seeds:
+                found.append(self._repeat(step, seed, cases))
+        except BudgetError as error:  # what is measured stays
+            self.stopped = error
+        return tuple(found)
 
     def _repeat(self, step: Planned, seed: int, cases: int) -> Repeat:
         task, shown = step.bench.task, step.bench.progress

@@ -109,7 +109,9 @@ def cost_report(rules: Rules, evidence: Evidence, adequate: Collection[str], cho
     ]
     if not known:
         return None
-    ledger, outlays = ledger_of(rules), [outlay for _, outlay in known]
+    # a judge's own scores say how often a rung is wrong only as far as the judge is right
+    judged = evidence.judge is not None
+    ledger, outlays = ledger_of(rules, errors=not judged), [outlay for _, outlay in known]
     bills = {outlay.rung: bill(outlay, ledger) for outlay in outlays}
     pair = None if ledger.volume is None else _pair(outlays, bills, adequate, chosen)
     draws: Draws | None = None
@@ -130,10 +132,16 @@ def cost_report(rules: Rules, evidence: Evidence, adequate: Collection[str], cho
         draws=draws,
         given=given,
         assumed=assumed,
-        notes=limits(known, rules),
+        notes=limits(known, rules) + _unpriced(rules, judged),
         summary=(),
     )
     return summary(report)
+
+
+def _unpriced(rules: Rules, judged: bool) -> tuple[str, ...]:
+    if not judged or rules.inputs.error_usd is None:
+        return ()
+    return ("the value of errors is left out: a judge gives the scores, and its errors are not those of the rung",)
 
 
 def _pair(

@@ -28,6 +28,7 @@ class ToLabel:
     wanted: str
     answer: str
     label: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)  # columns of the reader's own
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,12 @@ def label_words(settings: JudgeScore) -> dict[str, float]:
 def label_table(rows: Sequence[ToLabel]) -> str:
     """The table as CSV, in the order given. Cells that a spreadsheet would run get a quote."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a bare return in a text ends no row then
+    more = list(dict.fromkeys(name for row in rows for name in row.more))
+    writer.writerow([*COLUMNS, *more])
     for row in rows:
-        writer.writerow([row.id, *map(_harmless, (row.input, row.wanted, row.answer)), row.label])
+        own = [row.more.get(name, "") for name in more]
+        writer.writerow([row.id, *map(_harmless, (row.input, row.wanted, row.answer)), row.label, *own])
     return out.getvalue()
 
 
@@ -135,6 +138,7 @@ def _rows(path: Path) -> list[tuple[int, ToLabel]]:
     delimiter = max(",;\t", key=head.count)  # spreadsheets write what their language separates lists with
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
+    before = csv.field_size_limit(max(len(text), 1))  # one answer may be as long as the file
     try:
         names = [name.strip().casefold() for name in next(reader, [])]
         missing = [name for name in ("id", "label") if name not in names]
@@ -148,12 +152,16 @@ def _rows(path: Path) -> list[tuple[int, ToLabel]]:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 row = dict(zip(names, cells, strict=False))
-                rows.append((line, ToLabel(*(_plain(row.get(name, "")) for name in COLUMNS))))
+                more = {name: cell for name, cell in row.items() if name not in COLUMNS and name}
+                key, asked, wanted, answer, label = (_plain(row.get(name, "")) for name in COLUMNS)
+                rows.append((line, ToLabel(key, asked, wanted, answer, label, more)))
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"{path} is no CSV from line {reader.line_num} on: {error}", fix="save it as CSV again, with quoted cells"
         ) from error
+    finally:
+        csv.field_size_limit(before)
     return rows
 
 

@@ -154,6 +154,12 @@ class EndpointModel:
             except openai.BadRequestError as error:
                 if error.param not in ("temperature", "seed", "max_tokens") or error.param in refused:
                     raise self._failed(error) from error
+                if error.param == "temperature" and request.sample is not None:
+                    raise EndpointError(
+                        f"{self.name} lets nobody set the temperature",
+                        why="answers that are voted on are sampled at a temperature that the system's lock names",
+                        fix="take self-consistency out of decide.methods",
+                    ) from error
                 with self._lock:
                     self._refused |= {error.param}
             except openai.OpenAIError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def load_reranker(name: str) -> Reranker:
         RetrievalError: sentence-transformers is not installed, or the model is not found or not of this kind.
     """
     folder = model_folder(name, setting="retrieval.reranker")
+    _demand_head(folder)
     try:
         with quiet():
             return Reranker(name, folder)
@@ -55,9 +57,27 @@ def load_reranker(name: str) -> Reranker:
             f"the reranker {name} needs sentence-transformers: {error}",
             fix="pip install sentence-transformers, or take `reranker` out of `retrieval:` in luthier.yaml",
         ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise RetrievalError(
-            f"{folder} is not a cross-encoder that can be loaded: {error}",
-            why="wanted are the files that sentence-transformers saves, with safetensors weights and one output",
-            fix="name another in retrieval.reranker, or take it out",
-        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _no_cross_encoder(folder, str(error)) from error
+
+
+def _demand_head(folder: Path) -> None:
+    """Refuse a model without a classifier of its own: the library would put an untrained one in its place."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_cross_encoder(folder, f"its config.json cannot be read ({error})") from error
+    kinds = config.get("architectures") or []
+    if not any(str(kind).endswith("ForSequenceClassification") for kind in kinds):
+        raise _no_cross_encoder(folder, f"it has no classifier (architectures: {', '.join(map(str, kinds)) or 'none'})")
+    outputs = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+    if outputs != 1:
+        raise _no_cross_encoder(folder, f"it has {outputs} outputs")
+
+
+def _no_cross_encoder(folder: Path, reason: str) -> RetrievalError:
+    return RetrievalError(
+        f"{folder} is not a cross-encoder that can be loaded: {reason}",
+        why="wanted are the files that sentence-transformers saves, with safetensors weights and one output",
+        fix="name another in retrieval.reranker, or take it out",
+    )

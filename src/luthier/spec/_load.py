@@ -113,6 +113,11 @@ def _resolve_paths(parsed: Parsed, folder: Path, allow_outside: bool) -> None:
             holder[key] = str(resolved)
     _resolve_text(parsed.value, ("instructions",), parsed, folder, allow_outside)
     _resolve_model(parsed.value, ("base",), parsed, folder)
+    others, decide = parsed.value.get("other_bases"), parsed.value.get("decide")
+    for index in range(len(others)) if isinstance(others, list) else ():
+        _resolve_model(others, ("other_bases", index), parsed, folder)
+    if isinstance(decide, dict):
+        _resolve_model(decide, ("decide", "optimiser"), parsed, folder)
     score = parsed.value.get("score")
     if isinstance(score, dict) and score.get("kind") == "judge":
         _resolve_text(score, ("score", "rubric"), parsed, folder, allow_outside)
@@ -200,16 +205,18 @@ def _resolve_text(holder: dict[str, Any], place: Place, parsed: Parsed, folder: 
         parsed.problem(place, f"{dotted(place)}: {text.strip()} cannot be read: {error.strerror}")
 
 
-def _resolve_model(holder: dict[str, Any], place: Place, parsed: Parsed, folder: Path) -> None:
+def _resolve_model(holder: dict[str, Any] | list[Any], place: Place, parsed: Parsed, folder: Path) -> None:
     """A model that begins with `.` or `/`, or that lies in the folder, is a path; everything else is a name."""
-    key, name = str(place[-1]), dotted(place)
-    text = holder.get(key)
+    within: Any = holder
+    key: Any = place[-1]
+    name = dotted(place)
+    text = within[key] if isinstance(within, list) else within.get(key)
     if not isinstance(text, str) or not text.strip() or "\0" in text or "://" in text:
         return
     try:
         path = (folder / text).resolve()
         if path.exists() and path != folder:
-            holder[key] = str(path)
+            within[key] = str(path)
         elif text.startswith((".", "/")):
             near = did_you_mean(path.name, _names(path.parent))
             parsed.problem(place, f"{name}: {text} does not exist{near}")

@@ -29,7 +29,9 @@ class Refreshed:
     reason: str
 
 
-def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -> Refreshed:
+def refresh(
+    bench: Bench, champion: Mapping[str, float], champion_method: str, champion_base: str | None = None
+) -> Refreshed:
     """Climb the whole ladder again on the bench's base and compare the outcome with the champion, case by case.
 
     The cheapest rung that meets the bar is the candidate; where none does, the champion's own method, else the best
@@ -39,6 +41,7 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
         bench: on the new base, with the same test cases.
         champion: score of the champion by case id.
         champion_method: the champion's method.
+        champion_base: identity of its base; None where another one is to take its place.
 
     Raises:
         EvidenceError: fewer than 8 test cases are shared with the champion's.
@@ -53,7 +56,7 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
     climbed = climb(bench, Climb())
     rules = rules_of(bench.task)
     verdict = decide(rules, climbed.evidence)
-    rung = verdict.rung or _fallback(climbed, champion_method)
+    rung = verdict.rung or _fallback(climbed, champion_method, champion_base)
     records = measure(climbed.systems[rung], bench.test, bench.scorer, bench.store)
     new = {record.case: record.score for record in records}
     paired = compare(
@@ -82,10 +85,12 @@ def refresh(bench: Bench, champion: Mapping[str, float], champion_method: str) -
     )
 
 
-def _fallback(climbed: Climbed, champion_method: str) -> str:
+def _fallback(climbed: Climbed, champion_method: str, champion_base: str | None) -> str:
+    """The champion's method on its own base where that was climbed, else its method, else the best rung."""
     same = [rung for rung, system in climbed.systems.items() if system.setup.method == champion_method]
+    own = [rung for rung in same if climbed.systems[rung].setup.base_identity == champion_base]
     if same:
-        return same[0]
+        return (own or same)[0]
     return max(climbed.records, key=lambda r: sum(x.score for x in climbed.records[r]) / len(climbed.records[r]))
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def dashboard(project: Project) -> FastAPI:
     """A web application with the report, drawn anew at each call, and the page to label answers for a judge."""
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request, Response
     from fastapi.responses import HTMLResponse
+    from starlette.middleware.base import RequestResponseEndpoint
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI(openapi_url=None)
@@ -27,6 +28,13 @@ def dashboard(project: Project) -> FastAPI:
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
         return render_report(project.state())
+
+    @app.middleware("http")
+    async def alone(request: Request, ask: RequestResponseEndpoint) -> Response:
+        """No page of another site may frame this one and have its buttons pressed."""
+        response = await ask(request)
+        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return response
 
     add_labelling(app, project)
     return app
