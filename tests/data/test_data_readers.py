@@ -476,3 +476,12 @@ def test_a_date_that_cannot_be_told_is_named_with_its_line(tmp_path: Path) -> No
     with pytest.raises(DataError, match="has the key") as caught:
         read_examples(file, time="wen")
     assert "split.time" in caught.value.fix
+
+
+def test_a_bad_value_in_a_document_of_one_line_costs_one_row(tmp_path):
+    rows = [f'{{"prompt": "p{i}", "completion": "c{i}"}}' for i in range(5)]
+    rows[3] = '{"prompt": "p3", "completion": "c3", "at": ' + "9" * 400 + "}"
+    (tmp_path / "d.json").write_text('{"version": 1, "data": [' + ", ".join(rows) + "]}\n", "utf-8")
+    reading = scan_examples(tmp_path / "d.json")
+    assert [example.output for example in reading.examples] == ["c0", "c1", "c2", "c4"]
+    assert [problem.what for problem in reading.problems] == ["a number with more than 300 digits"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from luthier.data._arrow import read_parquet
-from luthier.data._json import BadValue, parse_json, read_json_document
+from luthier.data._json import BadValue, holds_rows, parse_json, read_json_document
 from luthier.data._rows import Rows
 from luthier.data._tables import read_table
 from luthier.data._yaml_rows import MAX_YAML, read_yaml_document
@@ -104,7 +104,7 @@ def _kind(path: Path) -> tuple[str, Literal["lines", "document", "table", "unkno
     named_lines, named_table = suffix in _LINES_SUFFIXES, suffix in _TABLE_SUFFIXES
     if parsed[0] and (len(heads) > 1 or (named_lines and first[0] == "{")):
         return first, "table" if named_table and first[0] not in "{[" else "lines"
-    if parsed[0]:
+    if parsed[0] or (len(heads) == 1 and whole and not named_lines and holds_rows(first)):
         return first, "document"
     if not named_table and 2 * sum(parsed) >= len(heads):
         return first, "lines"  # a broken first line must not hide what the others are

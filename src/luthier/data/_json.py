@@ -68,6 +68,15 @@ def parse_json(text: str) -> Any:
         raise BadValue("nested too deeply") from error
 
 
+def holds_rows(text: str) -> bool:
+    """Whether a text is an object with a list of rows, though a value in it may be one that `parse_json` refuses."""
+    try:
+        value = _LENIENT.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and any(map(_is_row_list, value.values()))
+
+
 def read_json_document(text: str, path: Path) -> Rows:
     """Rows of a JSON array, of an object that is one row, or of an object with a list of rows (SQuAD's nesting too).
 
