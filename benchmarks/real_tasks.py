@@ -126,21 +126,22 @@ def tldr(out: Path, data: Path, bar: float) -> dict:
     }
 
 
-def reading(out: Path, data: Path, bar: float) -> dict:
-    """The questions of xquad with the paragraph in the prompt: reading, not knowing."""
-    rows = read(data / "xquad" / "questions.jsonl")
-    texts = {path.stem: path.read_text("utf-8") for path in (data / "xquad" / "documents").iterdir()}
-    for row in rows:
-        row["prompt"] = f"{texts[Path(row['document']).stem].strip()}\n\n{row['prompt']}"
-    write(out / "questions.jsonl", rows)
+def manners(out: Path, data: Path, bar: float) -> dict:
+    """Is an answer polite? The two answers of each preference pair, a pair on one side."""
+    pairs = read(data / "polite_pairs" / "pairs.jsonl")[:600]
+    rows = [
+        {"prompt": pair[key], "completion": label, "pair": str(number)}
+        for number, pair in enumerate(pairs)
+        for key, label in (("chosen", "polite"), ("rejected", "impolite"))
+    ]
+    write(out / "answers.jsonl", rows)
     return {
-        "task": "reading",
-        "goal": "Answer the question from the text.",
-        "examples": "questions.jsonl",
-        "score": {"kind": "contains"},
+        "task": "manners",
+        "goal": "Say whether the answer is polite or impolite.",
+        "examples": "answers.jsonl",
+        "score": {"kind": "label"},
         "bar": bar,
-        "max_answer_tokens": 48,  # the base answers in sentences
-        "split": {"group": "document", "train": 0.65, "development": 0.10, "test": 0.25},
+        "split": {"group": "pair", "train": 0.70, "development": 0.10, "test": 0.20},
     }
 
 
@@ -159,7 +160,7 @@ TASKS: dict[str, tuple[Build, float]] = {
     "banking77": (lambda out, data, bar: banking(out, data, bar, labels=77), 0.70),
     "xquad": (xquad, 0.20),
     "tldr": (tldr, 0.50),
-    "reading": (reading, 0.30),
+    "manners": (manners, 0.85),
     "triage": (triage, 0.65),
 }
 
