@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from luthier.api import Project
+from luthier.api._decisions import base_to_tune, keep_decision, last_decision
 from luthier.decide import planned_rungs
 from luthier.decide._planned import base_labels
 from luthier.decide._tuning import _untrained, training_rows
@@ -51,6 +52,31 @@ def test_labels_are_short_and_differ():
         "/models/small": "/models/small",
         "smollm2-135m": "smollm2-135m",
     }
+
+
+def test_bases_in_the_folder_are_found_there_and_told_apart(tmp_path):
+    for name in ("m1", "m2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', "utf-8")
+    task = {"task": "t", "goal": "g", "examples": "rows.jsonl", "score": {"kind": "exact"}, "base": "./m1"}
+    (tmp_path / "luthier.yaml").write_text(json.dumps(task | {"other_bases": ["m2"]}), "utf-8")
+    assert Project(tmp_path).task.other_bases == (str(tmp_path / "m2"),)
+    (tmp_path / "luthier.yaml").write_text(json.dumps(task | {"other_bases": ["m1"]}), "utf-8")
+    with pytest.raises(SpecError, match="is named twice"):
+        Project(tmp_path)
+
+
+def test_tuning_takes_the_base_that_was_spoken_of_only_while_the_task_names_it(tmp_path):
+    bench = bench_of(tmp_path, decide={"methods": ["prompt"]}, bar=0.9)
+    task = bench.task.model_copy(update={"base": "https://h/v1#big", "other_bases": ("/here/small",)})
+    assert base_to_tune(task, bench.store) == "/here/small"  # nothing was decided: the first that has weights
+    project = Project(tmp_path)
+    project.decide()
+    decision = last_decision(project.store)
+    spoken = replace(decision.verdict.warrant, rung=decision.evidence.rungs[0].rung)
+    keep_decision(replace(decision, verdict=replace(decision.verdict, warrant=spoken)), project.store)
+    assert base_to_tune(project.task, project.store) == project.task.base
+    assert base_to_tune(task, project.store) == "/here/small"
 
 
 def test_a_base_is_named_once(tmp_path):

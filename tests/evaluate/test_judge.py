@@ -190,6 +190,18 @@ def test_a_table_is_safe_blind_and_read_back(tmp_path: Path) -> None:
     assert read_labels(path, SETTINGS).scores == found.scores
 
 
+def test_no_text_breaks_a_table_and_columns_of_ones_own_stay(tmp_path: Path) -> None:
+    odd = ToLabel(answer_id("c", "x"), "one\rtwo", "w" * 200_000, "\r\n=1", "fail", {"comment": "unsure"})
+    plain = ToLabel(answer_id("d", "x"), "a", "b", "c", "pass")
+    path = tmp_path / "judged.csv"
+    path.write_bytes(label_table([odd, plain]).encode())
+    assert read_labels(path, SETTINGS).scores == {odd.id: 0.0, plain.id: 1.0}
+    found = read_table(path)
+    assert [row.input for row in found] == ["one\rtwo", "a"] and found[0].more == {"comment": "unsure"}
+    path.write_bytes(label_table(found).encode())
+    assert read_table(path) == found
+
+
 def test_every_bad_label_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "judged.csv"
     first = rows("good", "pass", "pass")
@@ -199,7 +211,7 @@ def test_every_bad_label_is_named_with_its_line(tmp_path: Path) -> None:
     lines = path.read_text("utf-8").splitlines()
     shown = {problem.line: problem.what for problem in told.value.problems}
     assert shown[len(lines)].startswith("`x` is no id") and shown[len(lines) - 1].endswith("twice, differently")
-    bad = next(i for i, line in enumerate(lines, 1) if line.startswith(first[0].id))
+    bad = next(i for i, line in enumerate(lines, 1) if line.startswith(f'"{first[0].id}'))
     assert shown[bad] == "`good` is no label; write pass or fail"  # where the row begins, not where it ends
     with pytest.raises(DataError, match="there is no"):
         read_labels(tmp_path / "none.csv", SETTINGS)

@@ -219,6 +219,14 @@ def test_settings_that_a_model_does_not_take_are_left_out_from_then_on(server, m
     assert len(server.seen) == before + 1
 
 
+def test_a_model_that_samples_as_it_likes_is_not_voted_on(server, model):
+    refusal = {"error": {"message": "unsupported temperature", "param": "temperature"}}
+    server.reply = lambda body: (400, refusal) if "temperature" in body else completion()
+    voting = VotingModel(model, votes=3, temperature=0.7, form=str, form_name="text")
+    with pytest.raises(EndpointError, match="lets nobody set the temperature"):
+        list(voting.answer(requests()))
+
+
 def test_choices_and_schemas_are_asked_for(server, model):
     server.reply = lambda body: completion('{"answer": "b"}')
     [(_, answer)] = model.answer(requests(constraint=Constraint(choices=("a", "b"))))

@@ -59,6 +59,10 @@ def test_a_reranker_that_is_missing_or_none_is_said_with_what_to_check(tmp_path:
     with pytest.raises(RetrievalError, match="there is no folder /nowhere/at/all") as missing:
         load_reranker("/nowhere/at/all")
     assert missing.value.fix == "check retrieval.reranker"
+    config = save_cross_encoder(tmp_path / "embedder") / "config.json"
+    config.write_text(config.read_text().replace("BertForSequenceClassification", "BertModel"))
+    with pytest.raises(RetrievalError, match="it has no classifier"):
+        load_reranker(str(tmp_path / "embedder"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(RetrievalError, match="is not a cross-encoder"):
         load_reranker(str(tmp_path / "empty"))

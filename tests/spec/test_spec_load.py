@@ -182,6 +182,8 @@ def test_a_boolean_is_no_number_and_a_flag_is_no_mistake(folder: Path) -> None:
         ("general", "[../g.jsonl]", "leaves the task's folder"),
         ("base", "./model", "does not exist"),
         ("base", "/nowhere/model", "does not exist"),
+        ("other_bases", "[./model]", "does not exist"),
+        ("decide", "{optimise: 400, optimiser: ./model}", "does not exist"),
     ],
 )
 def test_paths_must_exist_and_stay_inside(folder: Path, key: str, value: str, said: str) -> None:
