@@ -13,6 +13,7 @@ a table that pandas and a strict `csv` do not read alike, every line has to lie 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import datetime
 import io
@@ -161,7 +162,7 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 def other_value(rows: list[Any], rng: random.Random) -> None:
     holder, key = rng.choice(_places(rng.choice(rows)) or [(rows, 0)])
-    holder[key] = rng.choice(VALUES)
+    holder[key] = copy.deepcopy(rng.choice(VALUES))  # damaged further, it must not damage the next file
 
 
 def other_column(rows: list[Any], rng: random.Random) -> None:

@@ -90,6 +90,7 @@ class _Limit:
     def rows(self, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
         """The rows of batches, as long as they do not unpack to too much."""
         for batch in batches:
+            batch.validate(full=True)  # damaged offsets would make the conversion below read elsewhere
             self.unpacked += sum(map(_unpacked_bytes, batch.columns))
             if self.unpacked > max(_BOMB_LEAST, min(MAX_UNPACKED, _BOMB_RATIO * self.size)):
                 raise _bomb(self.path, f"has {self.size:,} bytes and unpacks to more than {self.unpacked:,}")
