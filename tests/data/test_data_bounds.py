@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from luthier.data import _files, scan_examples
+from luthier.data import _arrow, _files, scan_examples
 from luthier.errors import DataError, PathError
 from luthier.spec import load_task
 
@@ -112,3 +112,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, what: str) -> None:
     (folder / "luthier.yaml").write_text(json.dumps(task))
     with pytest.raises(PathError):
         load_task(folder)
+
+
+def test_damaged_offsets_are_an_error_of_the_file_and_not_of_the_conversion(tmp_path: Path) -> None:
+    offsets = pa.py_buffer(np.array([0, 5, 2], dtype=np.int32).tobytes())
+    texts = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"abcde"))
+    batch = pa.RecordBatch.from_arrays([texts], names=["prompt"])
+    with pytest.raises(pa.ArrowInvalid):
+        list(_arrow._Limit(tmp_path, 1000).rows([batch]))
