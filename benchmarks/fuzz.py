@@ -129,7 +129,10 @@ def _write_arrow(rows: Sequence[Row], kind: str, folder: Path) -> tuple[Path, li
 
     disable_progress_bars()
 
-    Dataset(table).save_to_disk(str(folder / "set"))
+    try:
+        Dataset(table).save_to_disk(str(folder / "set"))
+    except RecursionError:  # nested deeper than datasets can write
+        Dataset(pa.table({"text": [str(row) for row in rows]})).save_to_disk(str(folder / "set"))
     return folder / "set", sorted(path for path in (folder / "set").iterdir() if path.is_file())
 
 
