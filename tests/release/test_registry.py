@@ -53,7 +53,12 @@ def test_the_lock_names_what_made_the_release_and_no_place(shop, tmp_path):
     assert set(lock["data"]["files"]) == {"luthier.yaml", "examples.jsonl"}
     assert lock["data"]["split"] == shop.split.hash and lock["seeds"] == {"split": 0, "training": None}
     assert lock["contents"]["evidence.json"] == content_hash(shop.made_from().evidence.as_dict())
-    assert lock["warrant"] == {"granted": False, "reason": "a cheaper rung meets the bar", "override": ""}
+    assert lock["warrant"] == {
+        "granted": False,
+        "reason": "a cheaper rung meets the bar",
+        "rung": None,
+        "override": "",
+    }
     assert lock["environment"]["libraries"]["torch"] is not None
     assert dt.date.fromisoformat(lock["review_by"]) - dt.datetime.fromisoformat(lock["created"]).date() == dt.timedelta(
         90

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from luthier import models
 from luthier.decide._bench import Bench
 from luthier.evaluate import Scorer
-from luthier.models import LocalModel, Model, Outline, price_of
+from luthier.models import Model, price_of
 from luthier.spec import MethodName, Task
 
 LADDER: tuple[MethodName, ...] = (
@@ -51,7 +52,9 @@ def planned_rungs(bench: Bench) -> tuple[Planned, ...]:
     found = [
         Planned(rung_name(method, names[one.base.name], len(names)), method, one)
         for one in sorted(bench.each, key=_rank)
-        for method in possible_rungs(bench.task, bench.scorer, trainable=isinstance(one.base, (LocalModel, Outline)))
+        for method in possible_rungs(
+            bench.task, bench.scorer, trainable=isinstance(one.base, (models.LocalModel, models.Outline))
+        )
     ]
     return tuple(sorted(found, key=lambda planned: planned.trained))  # sorted() is stable
 
@@ -92,7 +95,7 @@ def base_labels(names: Sequence[str]) -> dict[str, str]:
 
 def _rank(bench: Bench) -> tuple[int, float]:
     base: Model = bench.base
-    if isinstance(base, (LocalModel, Outline)):
+    if isinstance(base, (models.LocalModel, models.Outline)):
         return 0, float(base.n_parameters)
     price = price_of(base.name, bench.task.prices)
     return (2, 0.0) if price is None else (1, 3 * price.input + price.output)  # a prompt is longer than its answer
