@@ -40,3 +40,4 @@ class Damage:
     plant: Callable[[list[Row], int], Planted]
     least: float | None  # precision and recall that are promised; None where the figure is only told
     deep: bool = False  # it takes the checks that ask a model
+    asks_base: bool = False  # and of these the base, which is slow: only where it is named

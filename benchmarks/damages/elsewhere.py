@@ -70,4 +70,6 @@ def _planter(change: Change) -> Callable[[list[Row], int], Planted]:
     return plant
 
 
-DAMAGES = tuple(Damage(f"answers {name}", SETS, _planter(change), None, deep=True) for name, change in KINDS.items())
+DAMAGES = tuple(
+    Damage(f"answers {name}", SETS, _planter(change), None, deep=True, asks_base=True) for name, change in KINDS.items()
+)

@@ -8,7 +8,8 @@ import pytest
 
 from luthier.api import Project
 from luthier.api._decisions import base_to_tune, keep_decision, last_decision
-from luthier.decide import planned_rungs
+from luthier.decide import Climb, Evidence, Planned, Rules, RungEvidence, decide, planned_rungs
+from luthier.decide._ladder import _Ascent
 from luthier.decide._planned import base_labels
 from luthier.decide._tuning import _untrained, training_rows
 from luthier.errors import SpecError
@@ -103,3 +104,23 @@ def test_a_fine_tune_is_trained_with_the_prompt_that_the_task_says(prompt, said,
     system = _untrained(bench, None)
     assert {row.messages[0].content for row in training_rows(bench, system)} == {said}
     assert system.request(bench.test[0].messages).messages[0].content == said  # and served with it
+
+
+def test_without_training_a_rung_that_is_not_needed_is_told_from_one_that_was_not_allowed(tmp_path):
+    bench = bench_of(tmp_path, bar=0.3, decide={"methods": ["prompt", "fine-tune"], "development_cases": 8})
+    for settled, everything, said in [
+        (False, False, "training was not allowed (--no-train)"),
+        (True, True, "training was not allowed (--no-train)"),
+        (True, False, "a cheaper rung meets the bar"),
+    ]:
+        ascent = _Ascent(bench, Climb(everything=everything, train=False), 2)
+        ascent._settled = RungEvidence("prompt", "prompt", "b", "s", (1.0,)) if settled else None
+        assert ascent._why_not(Planned("fine-tune", "fine-tune", bench)) == said
+
+
+def test_further_trainings_that_did_not_take_place_are_said():
+    rung = RungEvidence("fine-tune", "fine-tune", "b", "s", (1.0,) * 40, repeats_stopped="the budget is used up")
+    cases = tuple(map(str, range(40)))
+    shown = Evidence(cases, cases, (rung,), True, "exact")
+    reasons = decide(Rules(0.5, 0.03, 0.05, None), Evidence.from_dict(shown.as_dict())).reasons
+    assert "not run: further trainings of fine-tune (the budget is used up)" in reasons

@@ -212,8 +212,8 @@ def _rung_step(step: Planned, bench: Bench, speed: _Speed, lengths: dict[str, fl
         choosing = cases * (len(SCALES) - 1 if bench.task.train.method != "full" else 1)
     else:
         choosing = answers_to_choose(variant_count(method, bench), cases) + optimiser_answers(method, bench)
-    times = bench.task.decide.votes if method == "self-consistency" else 1
-    times = bench.task.train.seeds if step.trained else times
+    votes = bench.task.decide.votes if method == "self-consistency" else 1
+    times = bench.task.train.seeds if step.trained else votes
     answers = times * (choosing + len(bench.test))
     tokens = lengths["plain"] if method in ("prompt", "constrained", "fine-tune") else 1.5 * lengths["shown"]
     return _step(f"measure {step.rung}", answers, bench, speed, tokens)

@@ -108,7 +108,8 @@ class RungEvidence:
     `scores[i]` in [0, 1] belongs to `Evidence.cases[i]`; a rung that was settled early has fewer scores than there are
     cases; a planned rung that was not run has none. `system` is the identity (hash) of the frozen system.
     `choices` says what was chosen on development cases (prompt wording, k, chunking, checkpoint) with their scores.
-    `repeats` are further trainings, which show how much training again may change; what is adopted is the first.
+    `repeats` are further trainings, which show how much training again may change; what is adopted is the first;
+    `repeats_stopped` says why there are fewer than the task asks for.
     """
 
     rung: str
@@ -121,6 +122,7 @@ class RungEvidence:
     skipped: str = ""  # why a planned rung was not run
     timing: Timing | None = None
     repeats: tuple[Repeat, ...] = ()
+    repeats_stopped: str = ""
 
     @property
     def trained(self) -> bool:

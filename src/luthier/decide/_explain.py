@@ -162,6 +162,8 @@ def _repeats(field: Standing) -> list[str]:
     """How much training again with other seeds changes; the standard deviation is of a training, not of the mean."""
     lines = []
     for rung in field.measured:
+        if rung.repeats_stopped:
+            lines.append(f"not run: further trainings of {rung.rung} ({rung.repeats_stopped})")
         if not rung.repeats:
             continue
         n = rung.repeats[0].answered

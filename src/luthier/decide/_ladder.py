@@ -126,25 +126,27 @@ class _Ascent:
         known[step.method] = built
         self._steps[step.rung], self.systems[step.rung] = step, built.system
         self.records[step.rung] = records
-        found = replace(_evidence(step, built, records, timing), repeats=self._repeats(step, len(records)))
+        repeats, cut_short = self._repeats(step, len(records))
+        found = replace(_evidence(step, built, records, timing), repeats=repeats, repeats_stopped=cut_short)
         self._found.append(found)
         if not too_slow(found, self._bench.task.latency) and _meets(records, step.bench, self._rungs):
             self._settled = found if step.trained else self._settled or found
 
     def _why_not(self, step: Planned) -> str:
-        if step.trained and not self._how.train:
-            return NOT_NEEDED if self._settled is not None else "training was not allowed (--no-train)"
-        if self._settled is None or self._how.everything:
+        settled = self._settled is not None and not self._how.everything
+        if step.trained and not self._how.train and not settled:
+            return "training was not allowed (--no-train)"
+        if self._settled is None or not settled:
             return ""
-        if not step.trained:
+        if not step.trained or not self._how.train:
             return NOT_NEEDED
         try:
             return "" if projected_cheaper(step, self._settled, self._found) else NOT_NEEDED
         except (TrainingError, ModelError) as error:
             return f"{self._settled.rung} meets the bar, and what training would cost cannot be told: {error.what}"
 
-    def _repeats(self, step: Planned, cases: int) -> tuple[Repeat, ...]:
-        """The same rung trained again with other seeds, on the cases that the first one answered."""
+    def _repeats(self, step: Planned, cases: int) -> tuple[tuple[Repeat, ...], str]:
+        """The same rung trained again with other seeds, on the cases that the first one answered; and what ended it."""
         task = step.bench.task
         seeds = range(task.train.seed + 1, task.train.seed + task.train.seeds) if step.trained else ()
         found: list[Repeat] = []
@@ -153,7 +155,8 @@ class _Ascent:
                 found.append(self._repeat(step, seed, cases))
         except BudgetError as error:  # what is measured stays
             self.stopped = error
-        return tuple(found)
+            return tuple(found), error.what
+        return tuple(found), ""
 
     def _repeat(self, step: Planned, seed: int, cases: int) -> Repeat:
         task, shown = step.bench.task, step.bench.progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,23 +100,7 @@ def measure_together(
 
     judged: dict[str, Answer] = {}  # a judge reads the answers together, once all are there
 
-    def take(key: str, answer: Answer) -> None:
-        if isinstance(scorer, JudgeScorer):
-            judged[key] = answer
-        else:
-            score(key, answer)
-
-    known = {key: answer_from(value) for key, value in store.get_answers(list(places)).items()}
-    for key, answer in known.items():
-        take(key, answer)
-    missing: dict[str, dict[str, Request]] = {}
-    models: dict[str, Model] = {}
-    for key, (model, request) in requests.items():
-        if key not in known:
-            models.setdefault(model.identity, model)
-            missing.setdefault(model.identity, {})[key] = request
-    for identity, asked in missing.items():
-        ask(models[identity], asked, store, take)
+    _ask_unknown(requests, store, judged.__setitem__ if isinstance(scorer, JudgeScorer) else score)
     if isinstance(scorer, JudgeScorer):
         scorer.judge([(cases[index], answer.text) for key, answer in judged.items() for _, index in places[key]], store)
         for key, answer in judged.items():
@@ -145,11 +129,26 @@ def ask_all(model: Model, requests: Sequence[Request], store: AnswerStore) -> li
         StoreError: answers cannot be read or kept.
     """
     keys = [answer_key(model, request) for request in requests]
-    found = {key: answer_from(value) for key, value in store.get_answers(keys).items()}
-    missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
-    if missing:
-        ask(model, missing, store, found.__setitem__)
+    found: dict[str, Answer] = {}
+    _ask_unknown({key: (model, request) for key, request in zip(keys, requests, strict=True)}, store, found.__setitem__)
     return [found[key] for key in keys]
+
+
+def _ask_unknown(
+    requests: Mapping[str, tuple[Model, Request]], store: AnswerStore, take: Callable[[str, Answer], None]
+) -> None:
+    """Hand on the answers that the store knows, then those that each model gives to what is left."""
+    known = {key: answer_from(value) for key, value in store.get_answers(list(requests)).items()}
+    for key, answer in known.items():
+        take(key, answer)
+    missing: dict[str, dict[str, Request]] = {}
+    models: dict[str, Model] = {}
+    for key, (model, request) in requests.items():
+        if key not in known:
+            models.setdefault(model.identity, model)
+            missing.setdefault(model.identity, {})[key] = request
+    for identity, asked in missing.items():
+        ask(models[identity], asked, store, take)
 
 
 def answer_key(model: Model, request: Request) -> str:

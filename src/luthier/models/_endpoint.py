@@ -61,11 +61,6 @@ class EndpointModel:
         """From now on no request is sent that the budget does not allow; None lifts it."""
         self._budget = budget
 
-    @property
-    def budget(self) -> Budget | None:
-        """What bounds its requests, None where nothing does."""
-        return self._budget
-
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Answers, up to eight requests at a time; each is given out as soon as it is there.
 
