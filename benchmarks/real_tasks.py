@@ -158,10 +158,10 @@ TASKS: dict[str, tuple[Build, float]] = {
     "snips": (snips, 0.60),
     "banking10": (lambda out, data, bar: banking(out, data, bar, labels=10), 0.80),
     "banking77": (lambda out, data, bar: banking(out, data, bar, labels=77), 0.70),
-    "xquad": (xquad, 0.20),
+    "xquad": (xquad, 0.15),
     "tldr": (tldr, 0.50),
     "manners": (manners, 0.85),
-    "triage": (triage, 0.65),
+    "triage": (triage, 0.60),
 }
 
 
