@@ -22,9 +22,11 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from luthier.api import Project
+from luthier.api._releasing import measured_records
 from luthier.cli import main
 from luthier.decide import Evidence, decide, rules_of
 from luthier.errors import BudgetError, DataError, EvidenceError, ScorerError
+from luthier.evaluate import answer_id
 from luthier.web._dashboard import dashboard
 
 PRICES = {"worker": {"input": 1.0, "output": 4.0}, "arbiter": {"input": 10.0, "output": 40.0}}
@@ -376,6 +378,43 @@ def test_the_page_to_label_writes_the_same_table_and_takes_nothing_from_elsewher
         assert client.get("/label", headers={"host": "evil.example"}).status_code == 400
         assert project.labelling.calibrate().overall.labels == rows
         assert project.labelling.sheet(12).labelled == rows  # and the table can still grow
+
+
+def test_a_refresh_compares_with_the_champion_by_labels_of_both(host, tmp_path):
+    host.charmed, host.right = 0.0, {"plain": 0.4, "shown": 0.97}
+    folder = write_task(tmp_path / "task", host, bar=0.8)
+    run = CliRunner()
+    with opened(folder) as project:
+        project.decide()
+        project.labelling.sheet(160)
+        label(folder)
+        project.labelling.calibrate()
+        assert project.validate(quick=True).passed
+        project.promote()
+    host.right = {"plain": 0.4, "shown": 0.7}  # what answers with a token more is worse, and charms the judge
+    host.charmed = 1.0
+    task = json.loads((folder / "luthier.yaml").read_text())
+    (folder / "luthier.yaml").write_text(json.dumps(task | {"max_answer_tokens": 41}))
+    with opened(folder) as project:
+        first = project.refresh()
+        old = {record.case: record.answer for record in measured_records(project.store, project.release())}
+        assert first.sheet is not None and first.sheet.added > 0 and first.promoted is None
+        assert "more" in first.reason and first.comparison.low < -0.03
+        rows = list(csv.DictReader(io.StringIO((folder / "judged.csv").read_text("utf-8"))))
+        assert {answer_id(case, answer) for case, answer in list(old.items())} & {row["id"] for row in rows}
+    asked = run.invoke(main, ["refresh", "-C", str(folder)])
+    assert asked.exit_code == 3 and "then: luthier refresh" in asked.output
+    before = list(host.asked)
+    for _ in range(6):  # label what is asked for until it is told
+        label(folder)
+        with opened(folder) as project:
+            found = project.refresh()
+        if found.sheet is None:
+            break
+    assert found.sheet is None and found.promoted is None and host.asked == before
+    assert found.comparison.high < 0 and "worse than the champion" in found.reason
+    assert found.comparison.low <= 0.7 - 0.97 + 0.05 <= found.comparison.high + 0.1
+    assert run.invoke(main, ["refresh", "-C", str(folder)]).exit_code == 1
 
 
 def test_pairs_are_judged_in_both_orders_and_shown_by_length(host, tmp_path):

@@ -25,6 +25,7 @@ from luthier.errors import DataError, EvidenceError, ModelError, ScorerError
 from luthier.evaluate import (
     Agreement,
     JudgeScorer,
+    Record,
     ToLabel,
     answer_id,
     drawing_order,
@@ -161,14 +162,34 @@ def sample(project: Project, answers: int | None) -> Sheet:
         DataError: the table that is there cannot be read.
     """
     settings, decision = _judged_task(project)
-    file = _table(project, settings)
     rungs = [some for some in decision.records.values() if some]
+    return write_sheet(project.task, settings, decision.cases, rungs, decision.split, answers)
+
+
+def write_sheet(
+    task: Task, settings: JudgeScore, cases: Sequence[Mapping[str, str]], rungs: Sequence[Sequence[Record]],
+    split: str, answers: int | None = None,
+) -> Sheet:  # fmt: skip
+    """Write, or lengthen, the table of these answers; see `sample`.
+
+    Args:
+        task: whose table it is.
+        settings: of the judge.
+        cases: id, input and wanted output.
+        rungs: the answers of each system.
+        split: hash of the split, which the random order comes from.
+        answers: how many, over all systems; None: the least that a verdict needs.
+
+    Raises:
+        DataError: the table that is there cannot be read.
+    """
+    file = _table(task, settings)
     each = max(RUNG_LABELS, math.ceil(ALL_LABELS / len(rungs))) if answers is None else math.ceil(answers / len(rungs))
-    texts = {case["id"]: case for case in decision.cases}
+    texts = {case["id"]: case for case in cases}
     there = {row.id: row for row in read_table(file)} if file.exists() else {}
     rows: dict[str, ToLabel] = {}
     said_by = [{record.case: record.answer for record in records} for records in rungs]
-    for number, case in enumerate(drawing_order(decision.split, texts)):
+    for number, case in enumerate(drawing_order(split, texts)):
         keys = {answer_id(case, said[case]): said[case] for said in said_by if case in said}
         for key in sorted(keys):  # of one case in the order of hashes, which tells nothing of the rungs
             if key in there:
@@ -201,7 +222,7 @@ def next_label(project: Project) -> NextLabel:
         DataError: there is no table, or it cannot be read.
     """
     settings = _settings(project)
-    rows = read_table(_table(project, settings))
+    rows = read_table(_table(project.task, settings))
     left = [row for row in rows if not row.label.strip()]
     words = tuple(label_words(settings))
     return NextLabel(left[0] if left else None, len(rows) - len(left), len(rows), words, settings.rubric)
@@ -215,7 +236,7 @@ def put_label(project: Project, key: str, label: str) -> None:
         DataError: the label means nothing, or no answer in the table has that id.
     """
     settings = _settings(project)
-    file = _table(project, settings)
+    file = _table(project.task, settings)
     rows = read_table(file)
     if label not in label_words(settings) or key not in {row.id for row in rows}:
         raise DataError(f"{key[:40]!r} cannot be labelled {label[:40]!r}", fix="go back to the page and choose again")
@@ -257,8 +278,8 @@ def standing_of(task: Task, evidence: Evidence) -> JudgedStanding:
     return judged_standing(rules_of(task), evidence, evidence.judge)
 
 
-def _table(project: Project, settings: JudgeScore) -> Path:
-    return settings.calibration or project.task.folder / TABLE
+def _table(task: Task, settings: JudgeScore) -> Path:
+    return settings.calibration or task.folder / TABLE
 
 
 def _settings(project: Project) -> JudgeScore:

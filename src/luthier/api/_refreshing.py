@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 from luthier.api._bench import open_bench
 from luthier.api._data import read_data
 from luthier.api._decisions import Decision, decision_of, keep_decision
+from luthier.api._judging import Sheet, write_sheet
 from luthier.api._releasing import (
     judged_against_champion,
     keep_validation,
-    measured_scores,
+    measured_records,
     put_to_gate,
     release_system,
 )
 from luthier.decide import Comparison, Evidence, Verdict
-from luthier.errors import EvidenceError
 from luthier.release import GateReport, Release
-from luthier.upkeep import refresh
+from luthier.spec import JudgeScore
+from luthier.upkeep import Champion, Refreshed, refresh
 
 if TYPE_CHECKING:
     from luthier.api._project import Project
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RefreshOutcome:
-    """What a refresh found and did. `promoted` is the new champion, None when the old one stays."""
+    """What a refresh found and did. `promoted` is the new champion, None when the old one stays.
+
+    `sheet` is the table in which answers of both have to be labelled first; None unless a judge scores and labels lack.
+    """
 
     base: str
     rung: str
@@ -37,6 +41,7 @@ class RefreshOutcome:
     reason: str
     gate: GateReport | None
     promoted: Release | None
+    sheet: Sheet | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For saving and for `--json`."""
@@ -50,6 +55,7 @@ class RefreshOutcome:
             "reason": self.reason,
             "gate": None if self.gate is None else self.gate.as_dict(),
             "promoted": None if self.promoted is None else self.promoted.version,
+            "sheet": None if self.sheet is None else self.sheet.as_dict(),
         }
 
 
@@ -58,20 +64,17 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
 
     Raises:
         ReleaseError: nothing has been released yet.
-        EvidenceError: too few test cases are shared with the champion's, or a judge scores.
+        EvidenceError: too few test cases are shared with the champion's.
     """
     champion = project.release()
-    if project.task.score.kind == "judge":
-        raise EvidenceError(
-            "a refresh compares the scores of two systems, and a judge's decide nothing before labels correct them",
-            fix="name the new base: in luthier.yaml, then: luthier decide, luthier judge --sample 60, luthier judge",
-        )
     data = read_data(project.task, project.store)
     bench = open_bench(project.task, project.store, data, project.progress, base=base)
-    scores, lock = measured_scores(project.store, champion), champion.lock
-    found = refresh(bench, scores, lock["system"]["method"], lock["base"]["identity"] if base is None else None)
+    lock = champion.lock
+    own = lock["base"]["identity"] if base is None else None
+    found = refresh(bench, Champion(measured_records(project.store, champion), lock["system"]["method"], own))
     decision: Decision = decision_of(bench, data, found.climbed, found.verdict)
     gate, promoted = None, None
+    sheet = None if found.labels_wanted is None else _sheet_of(project, decision, found, found.labels_wanted)
     if found.not_worse:
         system = found.climbed.systems[found.rung]
         validated = put_to_gate(bench, system, found.rung, decision, quick=False)
@@ -90,6 +93,15 @@ def refresh_release(project: Project, base: str | None) -> RefreshOutcome:
         reason=found.reason,
         gate=gate,
         promoted=promoted,
+        sheet=sheet,
     )
     project.store.put_document("refresh", f"{champion.name} {decision.created}", outcome.as_dict())
     return outcome
+
+
+def _sheet_of(project: Project, decision: Decision, found: Refreshed, cases: int) -> Sheet:
+    """The table with the candidate's and the champion's answers to the same cases, which people have to label."""
+    settings = project.task.score
+    assert isinstance(settings, JudgeScore)  # nothing else lacks labels
+    pair = [found.records, found.champion]
+    return write_sheet(project.task, settings, decision.cases, pair, decision.split, cases * len(pair))

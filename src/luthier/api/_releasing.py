@@ -211,8 +211,8 @@ def release_system(bench: Bench, data: Data, decision: Decision, validated: Vali
     return make_champion(bench.store, bench.task.task, release.version)
 
 
-def measured_scores(store: Store, release: Release) -> dict[str, float]:
-    """A release's score by test case, as measured when it was validated.
+def measured_records(store: Store, release: Release) -> tuple[Record, ...]:
+    """A release's answers to the test cases with their scores, as measured when it was validated.
 
     Raises:
         ReleaseError: the store holds none.
@@ -220,7 +220,7 @@ def measured_scores(store: Store, release: Release) -> dict[str, float]:
     identity = release.lock["system"]["identity"]
     for _, _, found in reversed(store.documents("validation")):
         if found["system"] == identity:
-            return {row["case"]: row["score"] for row in found["records"]}
+            return tuple(Record(**row) for row in found["records"])
     raise ReleaseError(
         f"the store holds no measurement of {release.name}", fix="luthier validate, then: luthier release promote"
     )

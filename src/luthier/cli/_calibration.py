@@ -10,7 +10,7 @@ from rich.table import Table
 from luthier.cli._tables import console
 
 if TYPE_CHECKING:
-    from luthier.api._judging import Calibration
+    from luthier.api._judging import Calibration, Sheet
 
 
 def print_calibration(found: Calibration) -> None:
@@ -35,6 +35,18 @@ def print_calibration(found: Calibration) -> None:
         out.print(f"{found.behind_gaps} {told}")
     if found.stale:
         out.print(f"{found.stale} labels are of answers that no rung gives any more; they are not used")
+
+
+def print_sheet(sheet: Sheet, then: str) -> None:
+    """Where the table to label lies, what to write into it, and the command that reads it."""
+    out = console()
+    counts = f"{sheet.rows} answers, {sheet.labelled} labelled, {sheet.added} new"
+    out.print(f"{escape(str(sheet.file))}: {counts}", soft_wrap=True)
+    words = f"{', '.join(sheet.words[:-1])} or {sheet.words[-1]}"
+    out.print(escape(f"write {words} into the column `label`, then: {then}"), soft_wrap=True)
+    if not sheet.named:
+        named = f"and name it in luthier.yaml: score: {{..., calibration: {sheet.file.name}}}"
+        out.print(escape(named), soft_wrap=True)
 
 
 def _rate(rate: Any) -> str:

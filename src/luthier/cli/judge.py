@@ -33,10 +33,9 @@ def _write(project: Project, answers: int, as_json: bool) -> int:
     if as_json:
         print_json({"sheet": sheet.as_dict()})
         return 0
-    click.echo(f"{sheet.file}: {sheet.rows} answers, {sheet.labelled} labelled, {sheet.added} new")
-    click.echo(f"write {', '.join(sheet.words[:-1])} or {sheet.words[-1]} into the column `label`, then: luthier judge")
-    if not sheet.named:
-        click.echo(f"and name it in luthier.yaml: score: {{..., calibration: {sheet.file.name}}}")
+    from luthier.cli._calibration import print_sheet
+
+    print_sheet(sheet, "luthier judge")
     return 0
 
 

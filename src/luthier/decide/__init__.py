@@ -20,7 +20,7 @@ from luthier.decide._evidence import (
     VerdictKind,
     Warrant,
 )
-from luthier.decide._judged import with_labels
+from luthier.decide._judged import JudgedPair, judged_pair, with_labels
 from luthier.decide._judged_standing import ALL_LABELS, RUNG_LABELS, JudgedStanding, judged_standing
 from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
@@ -55,6 +55,7 @@ __all__ = [
     "FailureSample",
     "Failures",
     "JudgeEvidence",
+    "JudgedPair",
     "JudgedStanding",
     "Lookup",
     "Method",
@@ -84,6 +85,7 @@ __all__ = [
     "draw_demonstrations",
     "forecast_curve",
     "forecast_training",
+    "judged_pair",
     "judged_standing",
     "measure_curve",
     "most_probes",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from luthier.decide._bench import Bench
-from luthier.decide._evidence import Evidence, JudgeEvidence
+from luthier.decide._evidence import Comparison, Evidence, JudgeEvidence, Rules, RungEvidence
+from luthier.decide._judged_standing import RUNG_LABELS, judged_standing
 from luthier.evaluate import JudgeScorer, Record, drawing_order, read_labels, usable_labels
 from luthier.models import Kinship, kinship, price_of
 from luthier.spec import JudgeScore
@@ -37,6 +38,63 @@ def judge_evidence(bench: Bench, records: Mapping[str, Sequence[Record]]) -> Jud
         labels=labels_of(judge.settings, records, bench.split.hash),
         by_length=by_length(bench, records) if judge.settings.mode == "pairwise" else {},
     )
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """Two systems under a judge, corrected by labels.
+
+    `unsettled` says why nothing follows; empty where the first is shown to be worse by more than the margin, or not to
+    be. `wanted` is how many cases should have labels of both answers then; None where no number would help.
+    """
+
+    comparison: Comparison
+    unsettled: str = ""
+    wanted: int | None = None
+
+
+def judged_pair(
+    bench: Bench, rules: Rules, evidence: Evidence, pair: tuple[RungEvidence, RungEvidence],
+    records: Mapping[str, Sequence[Record]],
+) -> JudgedPair:  # fmt: skip
+    """Two systems as people would see them: whether the first is worse by more than the margin.
+
+    Args:
+        bench: whose scorer is the judge.
+        rules: of the task.
+        evidence: of the ladder that the first of the pair stands on.
+        pair: two systems with the judge's scores of the same cases, in the order of their records.
+        records: the answers of both, by the names of the rungs; the labels are those of these answers.
+
+    Raises:
+        ScorerError: the judge left too many answers unjudged.
+        DataError: the table of labels cannot be used.
+    """
+    judge = bench.scorer
+    assert isinstance(judge, JudgeScorer) and evidence.judge is not None  # asked for by the caller
+    judge.demand_form()
+    a, b = pair
+    cases = tuple(record.case for record in records[a.rung])
+    known = replace(
+        evidence.judge,
+        served=dict(judge.served),
+        labels=labels_of(judge.settings, records, bench.split.hash),
+        by_length={},
+    )
+    groups = tuple(bench.groups[case] for case in cases)
+    both = replace(evidence, cases=cases, groups=groups, rungs=pair, judge=known)
+    field = judged_standing(rules, both, known)
+    found, refused = field.comparison(a, b), field.refused(a) or field.refused(b)
+    have = len(known.labels[a.rung].keys() & known.labels[b.rung].keys())
+    if refused:  # a judge that agrees too little has no say once every answer has a label
+        wanted = RUNG_LABELS if have < RUNG_LABELS else len(cases)
+        return JudgedPair(found, refused, wanted if have < wanted else None)
+    if found.low >= -rules.margin or found.high < -rules.margin:
+        return JudgedPair(found)
+    more = field.labels_to_compare(a, b)
+    if more is None:
+        return JudgedPair(found, "labels of these cases alone will not settle it: add test cases")
+    return JudgedPair(found, f"about {more:,} more cases with both answers labelled would settle it", have + more)
 
 
 def by_length(bench: Bench, records: Mapping[str, Sequence[Record]]) -> dict[str, tuple[float, ...]]:

@@ -100,6 +100,10 @@ class JudgedStanding(Standing):
             return Comparison(*names, n, found.estimate, -1.0, 1.0, 1.0, "none: too few answers of both are labelled")
         return Comparison(*names, n, found.estimate, *found.bounds(0.025), found.p(0.0), "PPI++ on paired differences")
 
+    def labels_to_compare(self, a: RungEvidence, b: RungEvidence) -> int | None:
+        """How many more cases with labels of both would show whether `a` is worse than `b` by more than the margin."""
+        return self._difference(a, b).labels_to_settle(-self.rules.margin, 0.025)
+
     @cached_property
     def remarks(self) -> tuple[str, ...]:
         """Who judged, how far it is to be trusted, and what it said against what people say."""

@@ -1,7 +1,18 @@
 """Is it still good: drift, expiry, base change, refresh."""
 
 from luthier.upkeep._drift import Drift, Window
-from luthier.upkeep._refresh import Refreshed, refresh
+from luthier.upkeep._refresh import CHAMPION, Champion, Refreshed, refresh
 from luthier.upkeep._watch import Seen, WatchFinding, WatchReport, watch
 
-__all__ = ["Drift", "Refreshed", "Seen", "WatchFinding", "WatchReport", "Window", "refresh", "watch"]
+__all__ = [
+    "CHAMPION",
+    "Champion",
+    "Drift",
+    "Refreshed",
+    "Seen",
+    "WatchFinding",
+    "WatchReport",
+    "Window",
+    "refresh",
+    "watch",
+]
