@@ -57,8 +57,7 @@ def _pairs(power: Power) -> Table:
 
 
 def _numbers(power: Power, total: int | None) -> tuple[str, str]:
-    have = power.sources if power.unit == "sources" else power.cases
-    return _count(total), "" if total is None else f"{max(0, total - have):,}"
+    return _count(total), "" if total is None else f"{max(0, total - power.have):,}"
 
 
 def _count(total: int | None) -> str:

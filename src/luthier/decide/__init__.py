@@ -26,7 +26,8 @@ from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
 from luthier.decide._optimise import optimiser_answers
 from luthier.decide._planned import LADDER, Planned, planned_rungs, rung_names
-from luthier.decide._power import Outlook, PairOutlook, Power, power_of
+from luthier.decide._power import Power, power_of
+from luthier.decide._power_outlooks import Outlook, PairOutlook
 from luthier.decide._rungs import draw_demonstrations, plain_system, variant_count
 from luthier.decide._system import Lookup, Setup, System, read_setup
 from luthier.decide._tuning import SCALES, Method, TrainingForecast, forecast_training, train_along

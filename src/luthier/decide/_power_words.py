@@ -8,7 +8,8 @@ from luthier.decide._sentences import number
 from luthier.evaluate import DISCORDANT, MIN_CASES, MIN_GROUPS, POWER
 
 if TYPE_CHECKING:
-    from luthier.decide._power import Outlook, PairOutlook, Power
+    from luthier.decide._power import Power
+    from luthier.decide._power_outlooks import Outlook, PairOutlook
 
 
 def sentences(power: Power) -> tuple[str, ...]:
@@ -22,7 +23,7 @@ def sentences(power: Power) -> tuple[str, ...]:
     if power.cases < MIN_CASES:
         said.append(_few(power))
     said += _without_bar(power) if power.bar is None else [_meeting(power, power.bar), _falling(power, power.bar)]
-    return (*said, _pairs(power))
+    return tuple(filter(None, (*said, _pairs(power), _judges(power))))
 
 
 def _counts(power: Power) -> str:
@@ -103,7 +104,7 @@ def _pairs(power: Power) -> str:
     difference, total = list(pair.totals.items())[-1]
     if total is None:
         return f"{text}."
-    have = power.sources if power.unit == "sources" else power.cases
+    have = power.have
     enough = "" if total <= have else f", {total - have:,} more"
     return f"{text}; a difference of {difference} takes {total:,} {power.unit}{enough}."
 
@@ -113,21 +114,40 @@ def _usual(power: Power) -> PairOutlook:
 
 
 def _more(power: Power, total: int | None) -> str:
-    have = power.sources if power.unit == "sources" else power.cases
+    have = power.have
+    if total is None and power.unit == "labels":
+        return ", and not even a label for every answer makes that 80 %: add test cases"
     if total is None:
         return f", and no number of {power.unit} that was tried makes that 80 %"
     if total <= have:
         return ""
-    kind = f"independent {power.unit}" if power.unit == "sources" else power.unit
-    return f": {total - have:,} more {kind.removesuffix('s') if total - have == 1 else kind} would make that 80 %"
+    kind = {"sources": "independent sources", "labels": "labels of each rung"}.get(power.unit, power.unit)
+    one = total - have == 1 and power.unit != "labels"
+    return f": {total - have:,} more {kind.removesuffix('s') if one else kind} would make that 80 %"
 
 
 def _open(outlook: Outlook) -> float:
     return 1 - outlook.meets - outlook.falls_short
 
 
+def _judges(power: Power) -> str:
+    """What a better and a worse judge would change."""
+    if not power.judges:
+        return ""
+    said = []
+    for outlook in power.judges:
+        total = "not even a label for every answer is enough" if outlook.total is None else f"80 % with {outlook.total}"
+        said.append(f"J = {outlook.j:g} in {percent(outlook.meets)} ({total})")
+    return (
+        f"How much a judge helps shows in its J, which labels will tell: with {power.labels} of each rung, one that is "
+        f"truly {number(power.judges[0].truth)} is shown to meet the bar with {'; '.join(said)}."
+    )
+
+
 def _with(power: Power) -> str:
     cases = f"{power.cases:,} cases"
+    if power.unit == "labels":
+        return f"{cases} and {power.labels} labels of each rung"
     return cases if power.unit == "cases" else f"{cases} from {power.sources:,} sources"
 
 

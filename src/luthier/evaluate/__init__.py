@@ -51,6 +51,7 @@ from luthier.evaluate._statistics_chances import (
     settled_chances,
 )
 from luthier.evaluate._statistics_judged import Corrected, corrected_difference, corrected_mean
+from luthier.evaluate._statistics_judged_tries import JudgedTries
 from luthier.evaluate._statistics_paired import (
     Paired,
     better_by,
@@ -93,6 +94,7 @@ __all__ = [
     "FamilyResult",
     "Flips",
     "JudgeScorer",
+    "JudgedTries",
     "Paired",
     "Rate",
     "Record",
