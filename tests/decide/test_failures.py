@@ -232,6 +232,7 @@ def test_demonstrations_that_would_help(tmp_path: Path) -> None:
     found = diagnosed(bench, plain)
     assert found.failed == 10 and only(found) == ("demonstrations help", "nearest demonstrations")
     assert found.probes == 10 and "add few-shot nearest" in remedy_lines(found)[0]
+    assert "luthier decide --all" in remedy_lines(found, {"prompt", "few-shot nearest"})[0]  # it is there already
     unasked = diagnosed(bench, plain, ask=False)
     assert only(unasked)[0] == "open" and not unasked.probes and not remedy_lines(unasked)
 
@@ -245,7 +246,8 @@ def test_what_nothing_helps_is_beyond_the_base(tmp_path: Path) -> None:
     found = diagnosed(bench, shown(bench))
     assert found.failed == 10 and only(found)[0] == "beyond this base"
     assert found.clusters[0].name == "wanted 'refund', answered 'invoice'"
-    assert "try a larger one" in remedy_lines(found)[0]
+    assert "try a larger one: base: in luthier.yaml, or fine-tune" in remedy_lines(found)[0]
+    assert remedy_lines(found, {"prompt", "fine-tune"})[0].endswith("try a larger one: base: in luthier.yaml")
 
 
 def test_a_sample_bounds_what_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,9 @@ def advice(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warran
 def _remedies(field: Standing) -> list[str]:
     """What would make fewer cases fail; said where no rung is good enough as it is."""
     failures = field.evidence.failures
-    return [] if failures is None or not failures.examined else list(remedy_lines(failures)[:SAID])
+    if failures is None or not failures.examined:
+        return []
+    return list(remedy_lines(failures, {rung.method for rung in field.measured})[:SAID])
 
 
 def _next_steps(field: Standing, kind: VerdictKind, warrant: Warrant) -> list[str]:

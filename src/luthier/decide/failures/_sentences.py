@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from luthier.decide.failures._causes import NO_DOCUMENTS, NOT_SEARCHED
 from luthier.decide.failures._form import CUT_OFF
@@ -34,6 +35,13 @@ _DO: dict[Cause, str] = {
     "beyond this base": "try a larger one: base: in luthier.yaml, or fine-tune: luthier tune",
     "open": "luthier decide --all",
 }
+# The same where the method that would be the remedy was on the ladder: its name, and what is left to do.
+_DONE: dict[Cause, tuple[str, str]] = {
+    "format": ("constrained", "have the instructions say the form: instructions: in luthier.yaml"),
+    "demonstrations help": ("few-shot nearest", "see how it answers all cases: luthier decide --all"),
+    "fact not used": ("fine-tune + retrieval", "try a base that reads better: base: in luthier.yaml"),
+    "beyond this base": ("fine-tune", "try a larger one: base: in luthier.yaml"),
+}
 
 
 def share_words(failures: Failures) -> str:
@@ -57,10 +65,10 @@ def cause_lines(failures: Failures) -> tuple[str, ...]:
     )
 
 
-def remedy_lines(failures: Failures) -> tuple[str, ...]:
-    """What to do about each cause, with what to type, the most frequent first."""
+def remedy_lines(failures: Failures, methods: Collection[str] = ()) -> tuple[str, ...]:
+    """What to do about each cause, with what to type, the most frequent first; `methods` were measured already."""
     return tuple(
-        f"{100 * count / failures.examined:.0f} % of the failures {_WHAT[cause]}: {_remedy(failures, cause)}"
+        f"{100 * count / failures.examined:.0f} % of the failures {_WHAT[cause]}: {_remedy(failures, cause, methods)}"
         for cause, count, _, _ in _counted(failures)
         if cause != "open"
     )
@@ -89,7 +97,7 @@ def _parts(failures: Failures, cause: Cause) -> str:
     return f" ({', '.join(f'{name}: {n}' for name, n in details)})" if details else ""
 
 
-def _remedy(failures: Failures, cause: Cause) -> str:
+def _remedy(failures: Failures, cause: Cause, methods: Collection[str]) -> str:
     details = _details(failures, cause)
     if cause == "another rung helps" and details:
         return f"{details.most_common(1)[0][0]} gets most of them; compare them: luthier report"
@@ -99,4 +107,5 @@ def _remedy(failures: Failures, cause: Cause) -> str:
         return "write it down, and name the file: documents: in luthier.yaml"
     if cause == "not retrieved" and NOT_SEARCHED in details:
         return "have it looked up: add retrieval to decide.methods in luthier.yaml"
-    return _DO[cause]
+    tried, left = _DONE.get(cause, ("", ""))
+    return left if tried in methods else _DO[cause]
