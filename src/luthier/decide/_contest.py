@@ -11,7 +11,7 @@ from luthier.data import Example
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared, first_round, score_candidates
 from luthier.decide._system import System
-from luthier.errors import BudgetError
+from luthier.errors import BudgetError, TooLongError
 from luthier.evaluate import Record, measure
 
 FINALISTS = 2  # that are judged beside the plain one
@@ -32,6 +32,7 @@ class Contest:
     entered: list[tuple[float, Candidate]] = field(default_factory=list)  # with scores on the first part
     table: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
+    search: str = ""  # the package that searched, with its version; empty where it was the built-in search
 
     @property
     def first(self) -> Sequence[Example]:
@@ -88,6 +89,7 @@ class Contest:
         self.bench.progress(f"optimising {self.what}", self.asked, self.allowed, self.note)
         counts = {"allowed": self.allowed, "asked": self.asked}
         told = counts | {"kept": kept.label if kept else None, "note": self.note, "candidates": self.table}
+        told |= {"search": self.search} if self.search else {}
         system, chosen = (kept.system, kept.label) if kept else (self.plain.system, self.plain.choices["chosen"])
         return Prepared(system, self.plain.choices | {"chosen": chosen, "optimised": told})
 
@@ -100,7 +102,11 @@ class Contest:
             self.note = self.note or "no candidate did better than the plain one on the cases it was made from"
             return None
         known = [record.score for record in self.records(plain.system, self.rest)]
-        judged = [(self._gain(candidate, known), candidate) for candidate in finalists]
+        gains = [(self._gain(candidate, known), candidate) for candidate in finalists]
+        judged = [(gain, candidate) for gain, candidate in gains if gain is not None]
+        if not judged:
+            self.note = "none kept: with the best the other cases do not fit the model"
+            return None
         (gain, error), best = max(judged, key=lambda item: item[0][0])
         if gain <= error:
             self.note = (
@@ -110,15 +116,19 @@ class Contest:
             return None
         return best
 
-    def _gain(self, candidate: Candidate, known: Sequence[float]) -> tuple[float, float]:
-        """Mean paired difference from the plain system's scores, and its standard error."""
-        scores = [record.score for record in self.records(candidate.system, self.rest)]
+    def _gain(self, candidate: Candidate, known: Sequence[float]) -> tuple[float, float] | None:
+        """Mean paired difference from the plain system's scores, and its standard error; None where it is too long."""
+        try:
+            scores = [record.score for record in self.records(candidate.system, self.rest)]
+        except TooLongError as error:
+            self.table.append({"candidate": candidate.label, "cases": 0, "score": None, "dropped": error.what})
+            return None
         differences = [a - b for a, b in zip(scores, known, strict=True)]
         n = len(differences)
         mean = sum(differences) / n
         variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
-        error = math.sqrt(variance / n)
+        spread = math.sqrt(variance / n)
         row = {"candidate": candidate.label, "cases": n, "score": sum(scores) / n}
-        self.table.append(row | {"judged": True, "difference": round(mean, 4), "error": round(error, 4)})
+        self.table.append(row | {"judged": True, "difference": round(mean, 4), "error": round(spread, 4)})
         self.bench.progress(f"optimising {self.what}", self.asked, self.allowed, f"{candidate.label}: {mean:+.3f}")
-        return mean, error
+        return mean, spread

@@ -12,14 +12,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 
 from luthier.data import Example
 from luthier.decide._bench import Bench
 from luthier.decide._choose import Candidate, Prepared
 from luthier.decide._contest import Contest
-from luthier.decide._propose import by_label, propose
+from luthier.decide._propose import ANSWER_TOKENS, GEPA_TOKENS, by_label, propose
 from luthier.decide._system import System
-from luthier.errors import TooLongError
+from luthier.errors import SpecError, TooLongError
+from luthier.spec import Task
 
 PROPOSALS = 4  # a round
 ROUNDS = 6  # of rewriting, at most
@@ -44,8 +46,28 @@ def optimised_prompt(bench: Bench, plain: Prepared) -> Prepared:
     allowed = optimiser_answers("prompt", bench)
     if not allowed:
         return plain
+    require_search(bench.task)
     contest = Contest(bench, plain, allowed, "instructions")
-    return contest.run(lambda: _rewrite(contest))
+    return contest.run(lambda: _search(contest))
+
+
+def most_written(task: Task) -> int:
+    """How many tokens instructions may have that the task's search lets a model write."""
+    return GEPA_TOKENS if task.decide.search == "gepa" else ANSWER_TOKENS
+
+
+def require_search(task: Task) -> None:
+    """See that the package of the search for instructions is there, before anything is spent.
+
+    Raises:
+        SpecError: it is not installed.
+    """
+    if task.decide.search == "gepa" and find_spec("gepa") is None:
+        raise SpecError(
+            "decide: {search: gepa} needs the package gepa, which is not installed",
+            why="it is what looks for better instructions",
+            fix="pip install 'luthier[gepa]', or take `search` out of `decide:` in luthier.yaml",
+        )
 
 
 def optimised_few_shot(bench: Bench, plain: Prepared, draw: Draw) -> Prepared:
@@ -61,6 +83,15 @@ def optimised_few_shot(bench: Bench, plain: Prepared, draw: Draw) -> Prepared:
         return plain
     contest = Contest(bench, plain, allowed, "demonstrations")
     return contest.run(lambda: _draw_sets(contest, draw))
+
+
+def _search(contest: Contest) -> None:
+    if contest.bench.task.decide.search == "built-in":
+        _rewrite(contest)
+    else:
+        from luthier.decide._gepa import search_by_gepa  # an optional part
+
+        search_by_gepa(contest)
 
 
 def _rewrite(contest: Contest) -> None:

@@ -17,6 +17,7 @@ from luthier.models import Request
 FAILURES = 4  # shown with each proposal
 SHOWN = 600  # characters of an input or an answer
 ANSWER_TOKENS = 512
+GEPA_TOKENS = 1024  # it asks for all that can be learnt from the cases, which takes room
 LABELS = 30  # at most, that are told by an input each
 LABEL_ROWS = 20  # of a label, among which its typical one is looked for
 LABEL_CHARS = 100
