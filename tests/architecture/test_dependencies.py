@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Looked for, and asked for by name where they are missing.
-OPTIONAL = {"bitsandbytes", "liger_kernel", "mlflow", "tensorboard", "trackio", "vllm", "wandb", "wordllama"}
+OPTIONAL = {"bitsandbytes", "gepa", "liger_kernel", "mlflow", "tensorboard", "trackio", "vllm", "wandb", "wordllama"}
 NAMES = {  # modules whose distribution has another name
     "Stemmer": "pystemmer",
     "bs4": "beautifulsoup4",

@@ -22,9 +22,9 @@ PACKAGES = sorted(  # also those inside another, but not the private ones
     if "._" not in ".".join(path.parent.relative_to(SOURCE).parts)
 )
 HEAVY = {
-    "accelerate", "alembic", "datasets", "fastapi", "lancedb", "llguidance", "matplotlib", "nltk", "openai", "pandas",
-    "peft", "pyarrow", "rich", "sacrebleu", "scipy", "sentence_transformers", "sklearn", "sqlalchemy", "torch",
-    "transformers", "uvicorn",
+    "accelerate", "alembic", "datasets", "fastapi", "gepa", "lancedb", "llguidance", "matplotlib", "nltk", "openai",
+    "pandas", "peft", "pyarrow", "rich", "sacrebleu", "scipy", "sentence_transformers", "sklearn", "sqlalchemy",
+    "torch", "transformers", "uvicorn",
 }  # fmt: skip
 HELP = "import sys; from luthier.cli import main; main(['--help'], standalone_mode=False)"
 

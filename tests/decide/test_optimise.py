@@ -17,7 +17,7 @@ from luthier.api._planning import plan
 from luthier.data import content_hash
 from luthier.decide import Bench, Climb, climb, optimiser_answers, planned_rungs
 from luthier.decide._ladder import _ladder_hash
-from luthier.decide._propose import _cleaned, by_label
+from luthier.decide._propose import by_label, cleaned
 from luthier.decide._rungs import constrained, few_shot, prompt
 from luthier.errors import BudgetError, SpecError, TooLongError
 from luthier.models import Answer, Request, ScriptedModel
@@ -225,7 +225,7 @@ def test_a_rewriting_that_has_no_end_is_left_out(tmp_path: Path) -> None:
 
 
 def test_what_a_model_puts_around_instructions_is_taken_off() -> None:
-    assert Counter(map(_cleaned, ["```text\nDo it.\n```", '"Do it."', " Do it.\n"])) == {"Do it.": 3}
+    assert Counter(map(cleaned, ["```text\nDo it.\n```", '"Do it."', " Do it.\n"])) == {"Do it.": 3}
 
 
 def test_a_plan_counts_what_the_search_and_the_votes_may_ask(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from luthier.decide import (
     draw_demonstrations,
     forecast_training,
     most_probes,
+    most_written,
     optimiser_answers,
     own_machine_price,
     plain_system,
     planned_rungs,
+    require_search,
     variant_count,
 )
 from luthier.evaluate import JudgeScorer, Record, make_scorer, measure
@@ -129,10 +131,17 @@ class _Speed:
 
 
 def plan(bench: Bench) -> Plan:
-    """Calibrate on development cases and a few training steps, and add up the planned rungs and each way to train."""
+    """Calibrate on development cases and a few training steps, and add up the planned rungs and each way to train.
+
+    Raises:
+        SpecError: the package of the search that the task names is not installed.
+    """
+    require_search(bench.task)
     notes = ["an upper bound: a rung that is settled early, or not needed, costs less"]
     if isinstance(bench.scorer, JudgeScorer):
         notes.append(_judging(bench, bench.scorer))
+    if bench.task.decide.optimise:
+        notes.append(_writing(bench))
     steps: list[PlanStep] = []
     planned = planned_rungs(bench)
     for one in bench.each:
@@ -156,6 +165,15 @@ def _judging(bench: Bench, judge: JudgeScorer) -> str:
     times = 2 if judge.settings.mode == "pairwise" else 1
     tests = times * len(bench.test) * len(planned_rungs(bench))
     return f"judging comes on top: {judge.settings.model} is asked {tests:,} times about test answers, and about tries"
+
+
+def _writing(bench: Bench) -> str:
+    """Said of the search for instructions: they count as answers, but are longer than those that a rung gives."""
+    writer = bench.task.decide.optimiser or bench.base.name
+    return (
+        f"some of the answers that the search may ask for are instructions, up to {most_written(bench.task):,} tokens "
+        f"each, by {writer}: they take longer, and may cost more, than is counted here"
+    )
 
 
 def _rung_steps(bench: Bench, planned: Sequence[Planned], *, diagnosed: bool) -> list[PlanStep]:

@@ -24,7 +24,7 @@ from luthier.decide._judged import JudgedPair, judged_pair, with_labels
 from luthier.decide._judged_standing import ALL_LABELS, RUNG_LABELS, JudgedStanding, judged_standing
 from luthier.decide._ladder import Climb, Climbed, climb, rules_of
 from luthier.decide._latency import too_slow
-from luthier.decide._optimise import optimiser_answers
+from luthier.decide._optimise import most_written, optimiser_answers, require_search
 from luthier.decide._planned import LADDER, Planned, planned_rungs, rung_names
 from luthier.decide._power import Power, power_of
 from luthier.decide._power_outlooks import Outlook, PairOutlook
@@ -90,6 +90,7 @@ __all__ = [
     "judged_standing",
     "measure_curve",
     "most_probes",
+    "most_written",
     "optimiser_answers",
     "own_machine_price",
     "plain_system",
@@ -97,6 +98,7 @@ __all__ = [
     "power_of",
     "prepare_tuned",
     "read_setup",
+    "require_search",
     "rules_of",
     "rung_names",
     "share_words",

@@ -17,6 +17,7 @@ from luthier.decide._evidence import NOT_NEEDED, Evidence, Repeat, Rules, RungEv
 from luthier.decide._inputs import inputs_of
 from luthier.decide._judged import judge_evidence
 from luthier.decide._latency import too_slow
+from luthier.decide._optimise import require_search
 from luthier.decide._planned import Planned, planned_rungs
 from luthier.decide._rungs import constrained, few_shot, few_shot_nearest, prompt, retrieval, self_consistency
 from luthier.decide._system import System
@@ -76,6 +77,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         TooLongError: no rung fits.
         BudgetError: the budget allows no rung.
         TrainingError: the package of the tracker that the task names is not installed.
+        SpecError: the package of the search that it names is not installed.
         StoreError, ModelError: the price sheet cannot be used.
     """
     planned = planned_rungs(bench)
@@ -83,6 +85,7 @@ def climb(bench: Bench, how: Climb, findings: tuple[str, ...] = ()) -> Climbed:
         # A judge's scores are corrected once all are there: before, they may all err in favour of one rung, so neither
         # stopping early nor leaving dearer rungs out may rest on them; and people label answers of all rungs at once.
         how = replace(how, everything=True)
+    require_search(bench.task)
     inputs_of(bench.task.prices)  # a price sheet that cannot be used is refused before anything is spent
     if how.train and any(step.trained for step in planned):
         require_tracker(bench.task.train.track)
@@ -326,6 +329,7 @@ def _ladder_hash(bench: Bench, planned: tuple[Planned, ...]) -> str:
             # what came later is in it only where it is used, so that tasks without it keep their count
             *([task.train.prompt] if task.train.prompt != "goal" else []),
             *([task.decide.optimise, task.decide.optimiser] if task.decide.optimise else []),
+            *([task.decide.search] if task.decide.search != "built-in" else []),
             *([task.decide.votes] if any(step.method == "self-consistency" for step in planned) else []),
             *(base.identity for base in bench.others),
         ]

@@ -9,23 +9,22 @@ made from, by more than the standard error of their paired difference.
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 
 from luthier.data import Example
 from luthier.decide._bench import Bench
-from luthier.decide._choose import Candidate, Prepared, first_round, score_candidates
-from luthier.decide._propose import by_label, propose
+from luthier.decide._choose import Candidate, Prepared
+from luthier.decide._contest import Contest
+from luthier.decide._propose import ANSWER_TOKENS, GEPA_TOKENS, by_label, propose
 from luthier.decide._system import System
-from luthier.errors import BudgetError, TooLongError
-from luthier.evaluate import Record, measure
+from luthier.errors import SpecError, TooLongError
+from luthier.spec import Task
 
 PROPOSALS = 4  # a round
 ROUNDS = 6  # of rewriting, at most
-FINALISTS = 2  # that are judged beside the plain one
 SIZES = (4, 8)  # of sets of demonstrations
 FIRST_DRAW = 2  # those before it are variants of the rung itself
 SORTED_ROWS = 24  # training rows that are asked, to see which of them the base gets right
@@ -47,8 +46,28 @@ def optimised_prompt(bench: Bench, plain: Prepared) -> Prepared:
     allowed = optimiser_answers("prompt", bench)
     if not allowed:
         return plain
-    contest = _Contest(bench, plain, allowed, "instructions")
-    return contest.run(lambda: _rewrite(contest))
+    require_search(bench.task)
+    contest = Contest(bench, plain, allowed, "instructions")
+    return contest.run(lambda: _search(contest))
+
+
+def most_written(task: Task) -> int:
+    """How many tokens instructions may have that the task's search lets a model write."""
+    return GEPA_TOKENS if task.decide.search == "gepa" else ANSWER_TOKENS
+
+
+def require_search(task: Task) -> None:
+    """See that the package of the search for instructions is there, before anything is spent.
+
+    Raises:
+        SpecError: it is not installed.
+    """
+    if task.decide.search == "gepa" and find_spec("gepa") is None:
+        raise SpecError(
+            "decide: {search: gepa} needs the package gepa, which is not installed",
+            why="it is what looks for better instructions",
+            fix="pip install 'luthier[gepa]', or take `search` out of `decide:` in luthier.yaml",
+        )
 
 
 def optimised_few_shot(bench: Bench, plain: Prepared, draw: Draw) -> Prepared:
@@ -62,114 +81,25 @@ def optimised_few_shot(bench: Bench, plain: Prepared, draw: Draw) -> Prepared:
     allowed = optimiser_answers("few-shot", bench)
     if not allowed:
         return plain
-    contest = _Contest(bench, plain, allowed, "demonstrations")
+    contest = Contest(bench, plain, allowed, "demonstrations")
     return contest.run(lambda: _draw_sets(contest, draw))
 
 
-@dataclass
-class _Contest:
-    """Candidates against the plain system; counts the answers that it asks for, known ones as well.
+def _search(contest: Contest) -> None:
+    if contest.bench.task.decide.search == "built-in":
+        _rewrite(contest)
+    else:
+        from luthier.decide._gepa import search_by_gepa  # an optional part
 
-    Counted like that, a run that is taken up again asks the same as one that was not interrupted.
-    """
-
-    bench: Bench
-    plain: Prepared
-    allowed: int
-    what: str
-    asked: int = 0
-    entered: list[tuple[float, Candidate]] = field(default_factory=list)  # with scores on the first part
-    table: list[dict[str, Any]] = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def first(self) -> Sequence[Example]:
-        """The cases that candidates are made from and filtered on."""
-        return self.bench.development[: first_round(len(self.bench.development))]
-
-    @property
-    def rest(self) -> Sequence[Example]:
-        """The cases that the best of them are judged on."""
-        return self.bench.development[len(self.first) :]
-
-    @property
-    def left(self) -> int:
-        """Answers that may still be asked for, without those that judging takes."""
-        return self.allowed - self.asked - (FINALISTS + 1) * len(self.rest)
-
-    def records(self, system: System, cases: Sequence[Example]) -> list[Record]:
-        """Answers of a system; they count."""
-        self.asked += len(cases)
-        return measure(system, cases, self.bench.scorer, self.bench.store, prices=self.bench.task.prices)
-
-    def enter(self, candidates: Sequence[Candidate], made: str) -> None:
-        """Score candidates on the first part, as many as may be asked about; `made` says how they came about."""
-        some = list(candidates[: max(0, self.left // len(self.first))])
-        if some:
-            self.asked += len(some) * len(self.first)
-            known = len(self.table)
-            self.entered += score_candidates(some, self.first, self.bench, self.table, f"optimising {self.what}")
-            for row in self.table[known:]:
-                row["made"] = made
-
-    def run(self, make: Callable[[], None]) -> Prepared:
-        """Make candidates, judge the best of them, and give the winner with all that was tried."""
-        plain, kept = Candidate("the plain one", self.plain.system), None
-        needed = (FINALISTS + 2) * len(self.first) + (FINALISTS + 1) * len(self.rest)
-        try:
-            if not self.rest or self.allowed < needed:
-                self.note = f"{self.allowed} answers are too few: {needed} are the least (decide.optimise)"
-            else:
-                self.enter([plain], "")
-                make()
-                kept = self._judged(plain)
-        except BudgetError as error:
-            self.note = f"stopped: {error.what}"
-        self.bench.progress(f"optimising {self.what}", self.asked, self.allowed, self.note)
-        counts = {"allowed": self.allowed, "asked": self.asked}
-        told = counts | {"kept": kept.label if kept else None, "note": self.note, "candidates": self.table}
-        system, chosen = (kept.system, kept.label) if kept else (self.plain.system, self.plain.choices["chosen"])
-        return Prepared(system, self.plain.choices | {"chosen": chosen, "optimised": told})
-
-    def _judged(self, plain: Candidate) -> Candidate | None:
-        """The best of the finalists on the rest of the cases, if it clearly beats the plain one there."""
-        base = next((score for score, candidate in self.entered if candidate == plain), None)
-        better = [pair for pair in self.entered if base is not None and pair[0] > base]
-        finalists = [candidate for _, candidate in sorted(better, key=lambda pair: -pair[0])[:FINALISTS]]
-        if not finalists:
-            self.note = self.note or "no candidate did better than the plain one on the cases it was made from"
-            return None
-        known = [record.score for record in self.records(plain.system, self.rest)]
-        judged = [(self._gain(candidate, known), candidate) for candidate in finalists]
-        (gain, error), best = max(judged, key=lambda item: item[0][0])
-        if gain <= error:
-            self.note = (
-                f"none kept: on {len(known)} cases that it was not made from, the best differs by {gain:+.3f}, "
-                f"with a standard error of {error:.3f}"
-            )
-            return None
-        return best
-
-    def _gain(self, candidate: Candidate, known: Sequence[float]) -> tuple[float, float]:
-        """Mean paired difference from the plain system's scores, and its standard error."""
-        scores = [record.score for record in self.records(candidate.system, self.rest)]
-        differences = [a - b for a, b in zip(scores, known, strict=True)]
-        n = len(differences)
-        mean = sum(differences) / n
-        variance = sum((d - mean) ** 2 for d in differences) / max(1, n - 1)
-        error = math.sqrt(variance / n)
-        row = {"candidate": candidate.label, "cases": n, "score": sum(scores) / n}
-        self.table.append(row | {"judged": True, "difference": round(mean, 4), "error": round(error, 4)})
-        self.bench.progress(f"optimising {self.what}", self.asked, self.allowed, f"{candidate.label}: {mean:+.3f}")
-        return mean, error
+        search_by_gepa(contest)
 
 
-def _rewrite(contest: _Contest) -> None:
+def _rewrite(contest: Contest) -> None:
     """Rounds of proposals, each from the best instructions so far and what they fail at."""
     bench, plain = contest.bench, contest.plain.system
     described = by_label(bench, plain.setup.instructions)
     if described:
-        contest.enter([_told(plain, "with an input of each label", described)], "typical training inputs")
+        contest.enter([contest.told("with an input of each label", described)], "typical training inputs")
     seen = {candidate.system.setup.instructions for _, candidate in contest.entered}
     for number in range(1, ROUNDS + 1):
         count = min(PROPOSALS, contest.left // (1 + len(contest.first)))
@@ -189,23 +119,18 @@ def _rewrite(contest: _Contest) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in seen]
         seen |= set(new)
         labels = [f"rewritten, round {number}, {i}" for i in range(1, len(new) + 1)]
-        contest.enter([_told(plain, *pair) for pair in zip(labels, new, strict=True)], f"rewritten from {parent.label}")
+        contest.enter([contest.told(*pair) for pair in zip(labels, new, strict=True)], f"rewritten from {parent.label}")
         for row in contest.table:
             if row["candidate"] in labels:
                 row["instructions"] = new[labels.index(row["candidate"])]
 
 
-def _failures(contest: _Contest, system: System) -> list[tuple[Example, str]]:
-    """Cases of the first part that a system fails, with its answers; they are known, so they do not count again."""
-    records = measure(system, contest.first, contest.bench.scorer, contest.bench.store)
-    return [(case, r.answer) for case, r in zip(contest.first, records, strict=True) if r.score < 1]
+def _failures(contest: Contest, system: System) -> list[tuple[Example, str]]:
+    """Cases of the first part that a system fails, with its answers."""
+    return [(case, r.answer) for case, r in zip(contest.first, contest.known(system), strict=True) if r.score < 1]
 
 
-def _told(system: System, label: str, instructions: str) -> Candidate:
-    return Candidate(label, replace(system, setup=replace(system.setup, instructions=instructions)))
-
-
-def _draw_sets(contest: _Contest, draw: Draw) -> None:
+def _draw_sets(contest: Contest, draw: Draw) -> None:
     """Sets of what the base gets right and wrong without demonstrations, then draws, while answers are left."""
     bench, plain = contest.bench, contest.plain.system
     rows = sorted(bench.split.train, key=lambda row: row.id)

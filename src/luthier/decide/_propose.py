@@ -17,6 +17,7 @@ from luthier.models import Request
 FAILURES = 4  # shown with each proposal
 SHOWN = 600  # characters of an input or an answer
 ANSWER_TOKENS = 512
+GEPA_TOKENS = 1024  # it asks for all that can be learnt from the cases, which takes room
 LABELS = 30  # at most, that are told by an input each
 LABEL_ROWS = 20  # of a label, among which its typical one is looked for
 LABEL_CHARS = 100
@@ -29,8 +30,6 @@ def propose(
 ) -> list[str]:
     """Up to `count` new instructions, each written with other failures in sight; those that are cut off are left out.
 
-    The task's `decide.optimiser` writes them, or else the base. Answers are kept, so they are paid once.
-
     Args:
         bench: whose base or optimiser writes.
         instructions: the present ones.
@@ -42,16 +41,27 @@ def propose(
         ModelError: the model failed.
         BudgetError: it may not be asked any more.
     """
-    requests = []
+    questions = []
     for number in range(count):
         rng = random.Random(f"propose {bench.split.seed} {turn} {number}")
         some = rng.sample(list(failures), min(FAILURES, len(failures)))
-        text = _question(bench.task.goal, instructions, some)
-        requests.append(Request((Message("user", text),), ANSWER_TOKENS))
+        questions.append(_question(bench.task.goal, instructions, some))
+    return [text for text in map(cleaned, write(bench, questions, ANSWER_TOKENS)) if text]
+
+
+def write(bench: Bench, questions: Sequence[str], max_tokens: int) -> list[str]:
+    """What the task's `decide.optimiser`, or else the base, writes to each question; empty where it was cut off.
+
+    Answers are kept, so they are paid once.
+
+    Raises:
+        ModelError: the model failed.
+        BudgetError: it may not be asked any more.
+    """
     writer = bench.base if bench.optimiser is None else bench.optimiser
+    requests = [Request((Message("user", question),), max_tokens) for question in questions]
     answers = ask_all(writer, requests, bench.store)
-    whole = [_cleaned(answer.text) for answer in answers if answer.finish == "stop"]  # a weak model repeats itself
-    return [text for text in whole if text]
+    return [answer.text if answer.finish == "stop" else "" for answer in answers]  # a weak model repeats itself
 
 
 def by_label(bench: Bench, instructions: str) -> str:
@@ -67,7 +77,7 @@ def by_label(bench: Bench, instructions: str) -> str:
     known = [label for label in labels if rows[label]]
     if not known or len(labels) > LABELS:
         return ""
-    lines = [f"- {label}: {_cut(_typical(bench, rows[label][:LABEL_ROWS]), LABEL_CHARS)}" for label in known]
+    lines = [f"- {label}: {cut(_typical(bench, rows[label][:LABEL_ROWS]), LABEL_CHARS)}" for label in known]
     return f"{instructions}\n\nA typical input of each label:\n" + "\n".join(lines)
 
 
@@ -78,7 +88,7 @@ def _typical(bench: Bench, texts: Sequence[str]) -> str:
 
 def _question(goal: str, instructions: str, failures: Sequence[tuple[Example, str]]) -> str:
     shown = "\n\n".join(
-        f"Input: {_cut(case.input_text, SHOWN)}\nWanted: {_cut(case.output, SHOWN)}\nAnswered: {_cut(answer, SHOWN)}"
+        f"Input: {cut(case.input_text, SHOWN)}\nWanted: {cut(case.output, SHOWN)}\nAnswered: {cut(answer, SHOWN)}"
         for case, answer in failures
     )
     return (
@@ -91,12 +101,13 @@ def _question(goal: str, instructions: str, failures: Sequence[tuple[Example, st
     )
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """A text in one line, and no longer than that."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[:length]}…"
 
 
-def _cleaned(text: str) -> str:
+def cleaned(text: str) -> str:
     """The instructions in an answer, out of the fence or the quotation marks that some models put around them."""
     plain = text.strip()
     fenced = _FENCE.match(plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -19,6 +19,7 @@ MethodName = Literal[
     "fine-tune + retrieval",
 ]
 VOTED = ("label", "number", "json", "exact", "answer")  # scores under which two answers are often the same
+SearchName = Literal["built-in", "gepa"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
 
@@ -214,6 +215,7 @@ class DecideSettings(Frozen):
 
     `optimise` is how many answers may be asked for to find better instructions and demonstrations; 0 looks for none.
     `optimiser` is the model that writes new instructions (named as a base is); the base itself where None.
+    `search` is how new instructions are looked for: as Luthier does, or by GEPA (the extra `gepa`).
     `votes` is how many answers the method `self-consistency` samples for each request.
     """
 
@@ -224,13 +226,22 @@ class DecideSettings(Frozen):
     budget: float | None = Field(default=None, gt=0)
     optimise: int = Field(default=0, ge=0)
     optimiser: str | None = None
+    search: SearchName = "built-in"
     votes: int = Field(default=5, ge=3, le=32)
 
     @model_validator(mode="after")
     def _has_something_to_write(self) -> DecideSettings:
-        if self.optimiser is not None and not self.optimise:
-            raise ValueError("optimiser has nothing to do while optimise is 0: say how many answers it may ask for")
+        named = [key for key in ("optimiser", "search") if getattr(self, key) != type(self).model_fields[key].default]
+        if named and not self.optimise:
+            raise ValueError(f"{named[0]} has nothing to do while optimise is 0: say how many answers it may ask for")
         return self
+
+    @field_validator("optimiser")
+    @classmethod
+    def _is_a_model(cls, value: str | None) -> str | None:
+        if value in get_args(SearchName):
+            raise ValueError(f"{value} is no model but a way to search: write `search: {value}`")
+        return value
 
 
 class LatencySettings(Frozen):
