@@ -354,6 +354,12 @@ def test_the_ladder_diagnoses_and_the_verdict_says_it(tmp_path: Path) -> None:
     verdict = decide(Rules(0.9, 0.03, 0.05, None), again)
     assert any("30 of 30 cases fail on prompt" in line and "break the form" in line for line in verdict.reasons)
     assert any("add constrained to decide.methods" in line for line in verdict.advice)
+    failures = again.failures
+    assert failures is not None
+    unasked = replace(failures, clusters=tuple(replace(cluster, cause="open") for cluster in failures.clusters))
+    assert not any(
+        "cases fail" in line for line in decide(Rules(0.9, 0.03, 0.05, None), replace(again, failures=unasked)).reasons
+    )
 
 
 def test_evidence_of_the_first_format_loads(tmp_path: Path) -> None:

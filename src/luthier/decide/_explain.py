@@ -200,9 +200,9 @@ def _knowledge(field: Standing) -> list[str]:
 
 
 def _failures(field: Standing) -> list[str]:
-    """Why cases fail, in one line with the most frequent causes."""
+    """Why cases fail, in one line with the most frequent causes; nothing where the base was asked about none of them."""
     failures = field.evidence.failures
-    if failures is None or not failures.examined:
+    if failures is None or failures.count("open") == failures.examined:
         return []
     causes = cause_lines(failures)[:SAID]
     return [f"why cases fail: {share_words(failures)}: {'; '.join(causes)}"]
