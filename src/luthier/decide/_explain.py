@@ -200,7 +200,7 @@ def _knowledge(field: Standing) -> list[str]:
 
 
 def _failures(field: Standing) -> list[str]:
-    """Why cases fail, in one line with the most frequent causes; nothing where the base was asked about none of them."""
+    """Why cases fail, in one line with the most frequent causes; nothing where none was found."""
     failures = field.evidence.failures
     if failures is None or failures.count("open") == failures.examined:
         return []
