@@ -21,6 +21,7 @@ from luthier.evaluate import (
     mean_p,
     mid_p_mcnemar,
     paired_t,
+    settle,
     wilson,
 )
 from luthier.evaluate._statistics import binomial_p
@@ -260,6 +261,32 @@ def test_compare_chooses_the_test() -> None:
     nothing = compare(a[:4], b, ids(40), binary=True, alpha=0.025)
     assert not nothing.usable and (nothing.low, nothing.high) == (-1, 1)
     assert not compare([], b, ids(40), binary=True, alpha=0.025).usable
+
+
+def test_a_rung_that_stopped_early_is_told_from_one_that_answered_more() -> None:
+    """16 common cases show little; what each answered itself shows more."""
+    a, b = [0.0] * 5 + [1.0] * 75, [1.0] * 2 + [0.0] * 14
+    found = compare(a, b, ids(200), binary=True, alpha=0.025)
+    assert found.n == 16 and 0 < found.low <= found.difference == 0.5625 <= found.high and found.p <= 0.025
+    of_pairs = compare(a[:16], b, ids(200), binary=True, alpha=0.025)
+    assert of_pairs.low < 0 and of_pairs.p > 0.025
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_false_claims_on_differences_where_answering_stopped_at_what_was_seen(size: int) -> None:
+    rng = np.random.default_rng(7)
+    above, below, runs, alpha = 0, 0, 150, 0.05
+    groups = [str(i // size) for i in range(120)]
+    for _ in range(runs):
+        ease = np.repeat(rng.random(120 // size), size)  # cases are hard for both, the same ones
+        scores = [(ease < p).astype(float) if size > 1 else (rng.random(120) < p).astype(float) for p in (0.9, 0.6)]
+        cut = [settle(list(s), groups, bar=0.75, alpha=0.05, binary=True).at or 120 for s in scores]
+        a, b = (list(s[:n]) for s, n in zip(scores, cut, strict=True))
+        found = compare(a, b, groups, binary=True, alpha=alpha)
+        above += found.low > 0.3
+        below += found.high < 0.3
+    most = stats.binom.ppf(0.999, runs, alpha)
+    assert above <= most and below <= most
 
 
 def test_better_by_does_not_promise_what_a_few_losses_take_away() -> None:

@@ -17,6 +17,7 @@ from luthier.evaluate._statistics import (
     is_clustered,
     mean_bounds,
 )
+from luthier.evaluate._statistics_adequacy import bounds
 from luthier.evaluate._statistics_sequential import betting_e_process, confidence_sequence
 
 
@@ -104,7 +105,7 @@ def compare(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, bi
     n = min(len(a), len(b))
     d = np.asarray(a[:n], dtype=np.float64) - np.asarray(b[:n], dtype=np.float64)
     if n < len(groups):
-        return _anytime(d, groups, alpha)
+        return _anytime(a, b, groups, binary=binary, alpha=alpha)
     if not binary or is_clustered(groups):
         return paired_t(d, groups, alpha)
     better, worse = int((d > 0).sum()), int((d < 0).sum())
@@ -130,13 +131,22 @@ def _halved(differences: Floats, groups: Sequence[str]) -> Grouped:
     return grouped((differences + 1) / 2, groups)
 
 
-def _anytime(d: Floats, groups: Sequence[str], alpha: float) -> Paired:
-    """Bounds that hold although it was the scores that decided when to stop."""
-    mean = float(d.mean()) if len(d) else 0.0
+def _anytime(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, binary: bool, alpha: float) -> Paired:
+    """Bounds that hold although it was the scores that decided when to stop.
+
+    The narrower of two: the pairs that both answered, by betting; and the bounds of each system on all that it answered
+    itself, which is more where one of them stopped after a few cases. Each takes half of `alpha` (union bound).
+    """
+    n = min(len(a), len(b))
+    d = np.asarray(a[:n], dtype=np.float64) - np.asarray(b[:n], dtype=np.float64)
+    mean = float(d.mean()) if n else 0.0
     units = _halved(d, groups)
     if len(units.means) < MIN_GROUPS:
         test = f"none: fewer than {MIN_GROUPS} independent sources in common"
-        return Paired(len(d), mean, -1.0, 1.0, 1.0, test, usable=False)
-    low, high = confidence_sequence(units, np.arange(1, len(units.means) + 1), alpha)
-    p = min(1.0, math.exp(-float(betting_e_process(units, 0.5).max())))
-    return Paired(len(d), mean, 2 * low - 1, 2 * high - 1, p, "betting, stopped early")
+        return Paired(n, mean, -1.0, 1.0, 1.0, test, usable=False)
+    low, high = (2 * side - 1 for side in confidence_sequence(units, np.arange(1, len(units.means) + 1), alpha / 2))
+    of_a, of_b = (bounds(scores, groups, alpha=alpha / 4, binary=binary) for scores in (a, b))
+    # wide enough to hold the estimate, which is that of the pairs alone
+    low, high = min(mean, max(low, of_a[0] - of_b[1])), max(mean, min(high, of_a[1] - of_b[0]))
+    p = min(1.0, 2 * math.exp(-float(betting_e_process(units, 0.5).max())))
+    return Paired(n, mean, low, high, min(p, alpha) if low > 0 else p, "betting, stopped early")
