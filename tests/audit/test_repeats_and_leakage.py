@@ -197,3 +197,9 @@ def test_nearest_neighbours_are_those_of_the_whole_matrix() -> None:
     assert np.allclose(cosines, whole.max(axis=1), atol=1e-6)
     assert alike_from(np.full(9, 0.5, np.float32)) == 0.90
     assert alike_from(np.full(9, 0.99, np.float32)) == 0.97
+
+
+def test_texts_without_spaces_are_read_in_time_that_grows_with_their_length() -> None:
+    """The square of 200,000 letters would take an hour."""
+    for long in ("字" * 200_000, '{"a":"b",' * 20_000, "{" * 200_000):
+        found(task({"kind": "exact"}), [*rows(60), example(long, "x")])

@@ -12,7 +12,7 @@ from luthier.decide import Climb, Evidence, Planned, Rules, RungEvidence, decide
 from luthier.decide._ladder import _Ascent
 from luthier.decide._planned import base_labels
 from luthier.decide._tuning import _untrained, training_rows
-from luthier.errors import SpecError
+from luthier.errors import ScorerError, SpecError
 from luthier.models import Budget, Price, ScriptedModel
 from luthier.models._base import Answer
 from luthier.models._base import Request as Asked
@@ -124,3 +124,26 @@ def test_further_trainings_that_did_not_take_place_are_said():
     shown = Evidence(cases, cases, (rung,), True, "exact")
     reasons = decide(Rules(0.5, 0.03, 0.05, None), Evidence.from_dict(shown.as_dict())).reasons
     assert "not run: further trainings of fine-tune (the budget is used up)" in reasons
+
+
+@pytest.mark.parametrize("methods", [["retrieval"], ["fine-tune", "fine-tune + retrieval"]])
+def test_methods_of_which_none_is_possible_are_refused(tmp_path, methods):
+    with pytest.raises(SpecError, match=f"nothing is left to try: decide.methods names only {methods[0]}") as told:
+        planned_rungs(bench_of(tmp_path, decide={"methods": methods}))
+    assert "retrieval needs documents" in told.value.why
+    with pytest.raises(SpecError, match="nothing is left to try"):
+        Project(tmp_path).power()
+
+
+def test_the_row_whose_wanted_output_breaks_the_scorer_is_named(tmp_path):
+    (tmp_path / "score.py").write_bytes("# café\ndef score(answer, wanted):\n    return 1 / 0\n".encode())
+    with pytest.raises(ScorerError, match=r"the wanted output of rows.jsonl:\d+: the scorer .* ZeroDivisionError"):
+        bench_of(tmp_path, score={"kind": "python", "file": "score.py"})
+
+
+def test_a_scorer_s_file_may_be_in_another_encoding(tmp_path):
+    text = "# -*- coding: latin-1 -*-\ndef score(answer, wanted):\n    return 1.0  # caf\xe9\n"
+    (tmp_path / "score.py").write_bytes(text.encode("latin-1"))
+    one = bench_of(tmp_path, score={"kind": "python", "file": "score.py"}).score_hash
+    (tmp_path / "score.py").write_bytes(text.replace("1.0", "0.5").encode("latin-1"))
+    assert bench_of(tmp_path, score={"kind": "python", "file": "score.py"}).score_hash != one

@@ -250,3 +250,13 @@ def test_more_pairs() -> None:
     assert more is None or more <= 750
     wide, note = more_pairs([x - 0.5 for x in d], ids(150), margin=0.1, alpha=0.05)
     assert wide is None and "will not rescue it" in note
+
+
+def test_a_single_source_is_not_called_practically_at_the_bar() -> None:
+    for scores in ([1.0] * 40, [0.0, 1.0] * 20):
+        more, note = more_cases(scores, ["one"] * 40, bar=0.8, alpha=0.025, binary=True)
+        assert "practically" not in note and (more is None or more >= 0)
+    assert more_cases([1.0] * 40, ["one"] * 40, bar=0.8, alpha=0.025, binary=True) == (
+        None,
+        "needs cases from at least 8 independent sources; it has 1",
+    )

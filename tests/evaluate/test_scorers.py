@@ -306,6 +306,8 @@ def test_a_python_scorer_runs_in_isolation(tmp_path: Path) -> None:
         ("'1'", "gave '1', a str, not a number"),
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("exit(3)", "raised SystemExit: 3"),
+        ("10**400", "which is not in"),
+        ("[0.5] * 100000", r"gave \[0.5, .{,60}, a list, not a number"),
         ("[][0]", "raised IndexError"),
     ],
 )
@@ -353,3 +355,24 @@ def test_a_missing_python_file_is_refused(tmp_path: Path) -> None:
 )
 def test_last_number(text: str, expected: float | None) -> None:
     assert last_number(text) == expected
+
+
+def test_the_line_of_a_python_scorer_that_raised_is_named(tmp_path: Path) -> None:
+    body = "def first(text):\n    return text.split()[7]\n\ndef score(a, w):\n    return first(a) == w\n"
+    with pytest.raises(ScorerError, match="raised IndexError: list index out of range") as caught:
+        python(tmp_path, body).score("a", "b")
+    [problem] = caught.value.problems
+    assert (str(problem.file), problem.line) == (str(tmp_path / "score.py"), 2)
+
+
+def test_a_scorer_whose_own_objects_cannot_be_shown_is_an_error(tmp_path: Path) -> None:
+    mute = "class Mute(Exception):\n    def __repr__(self):\n        raise ValueError\n    __str__ = __repr__\n\n"
+    for does, message in (("raise", "raised Mute"), ("return", "a Mute, not a number")):
+        with pytest.raises(ScorerError, match=message):
+            python(tmp_path, f"{mute}def score(answer, wanted):\n    {does} Mute()\n").score("a", "b")
+
+
+def test_a_built_in_function_without_a_signature_can_score(tmp_path: Path) -> None:
+    assert value(python(tmp_path, "import operator\nscore = operator.eq\n"), "a", "a") == 1
+    with pytest.raises(ScorerError, match="gave 'b', a str"):
+        python(tmp_path, "score = max\n").score("a", "b")

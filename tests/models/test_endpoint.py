@@ -24,6 +24,7 @@ class Server:
     def __init__(self):
         self.seen, self.keys, self.busy, self.most = [], [], 0, 0
         self.reply = lambda body: completion()
+        self.content_type = "application/json"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,7 +43,7 @@ class Server:
                 status, answer = answer if isinstance(answer, tuple) else (200, answer)
                 data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", outer.content_type)
                 self.send_header("Content-Length", str(len(data)))
                 self.send_header("Retry-After-Ms", "1")
                 self.end_headers()
@@ -202,6 +203,58 @@ def test_unusual_answers(server, model):
     )
     [(_, answer)] = model.answer(requests())
     assert answer.text == "I cannot" and answer.finish == "stop"
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10**400, "completion_tokens": 3},
+        {"prompt_tokens": 10, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": -1000}},
+    ],
+)
+def test_a_usage_that_cannot_be_is_no_answer(server, model, usage):
+    server.reply = lambda body: completion(usage=usage)
+    with pytest.raises(EndpointError, match="no chat completion"):
+        list(model.answer(requests()))
+
+
+def test_no_more_tokens_are_cached_than_there_were(server, model):
+    server.reply = lambda body: completion(prompt=10, cached=1000)
+    [(_, answer)] = model.answer(requests())
+    assert answer.prompt_tokens == answer.shared_tokens == 10  # or the fresh ones would cost less than nothing
+
+
+def test_a_reply_nested_too_deep_is_garbage(server, model):
+    server.reply = lambda body: "[" * 100_000
+    with pytest.raises(EndpointError, match="no chat completion"):
+        list(model.answer(requests()))
+
+
+def test_a_reply_is_utf_8_whatever_the_header_says(server, model):
+    server.content_type = "application/json; charset=iso-8859-1"
+    server.reply = lambda body: json.dumps(completion("déjà vu"), ensure_ascii=False)
+    [(_, answer)] = model.answer(requests())
+    assert answer.text == "déjà vu"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (400, {"error": "the model is not loaded"}, "the model is not loaded"),
+        (404, {"detail": "no such route"}, "no such route"),
+        (403, "<html>  blocked by\nthe proxy</html>", "blocked by the proxy"),
+        (
+            402,
+            {"error": {"message": "top up your account"}},
+            "refused the request: Error code: 402 - top up your account",
+        ),
+    ],
+)
+def test_what_a_refusal_says_is_passed_on_however_it_says_it(server, model, status, body, told):
+    server.reply = lambda asked: (status, body)
+    with pytest.raises(EndpointError) as caught:
+        list(model.answer(requests()))
+    assert told in caught.value.what and "tries" not in caught.value.what and len(server.seen) == 1
 
 
 def test_settings_that_a_model_does_not_take_are_left_out_from_then_on(server, model):

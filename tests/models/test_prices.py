@@ -68,7 +68,7 @@ GOOD = "date: 2027-01-01\nsource: s\n"
         (GOOD + "hosting: {all: {usd_per_month: 1, answers: include}}", "did you mean `included`?"),
         (GOOD + "hosting: {all: {answers: extra}}", "`hosting.all.usd_per_month` is missing"),
         (GOOD + "horizon: {months: 0}", "horizon.months: must be greater than 0, not 0"),
-        (GOOD + "errors: {usd_each: cheap}", "errors.usd_each: must be a valid number, not cheap"),
+        (GOOD + "errors: {usd_each: cheap}", "errors.usd_each: must be a valid number, not the text 'cheap'"),
         (GOOD + "errors: 3", "errors"),
         (GOOD + "people: {usd_per_hour: 1}\npeople: {usd_per_hour: 2}", "`people` is written twice"),
         ("source: s\npeople: {usd_per_hour: 60}", "`date` is missing, for the whole sheet or for people"),

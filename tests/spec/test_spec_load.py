@@ -121,6 +121,21 @@ def test_all_mistakes_come_at_once_with_their_lines(folder: Path) -> None:
     assert set(found) == {*range(1, 10), 12, 14}
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("decide", "{methods: []}", "`decide.methods` is empty: leave it out"),
+        ("decide", "{methods: prompt}", "`decide.methods` must be a list, not `prompt`: write `[a, b]`"),
+        ("volume", "1" + "0" * 400, "`volume` must be less than or equal to 1000000000000000"),
+        ("base", '""', "`base` is empty; write `base: smollm2-135m`"),
+        ("goal", '"  "', "`goal`: say in a sentence"),
+    ],
+)
+def test_values_that_say_nothing_are_refused(folder: Path, key: str, value: str, said: str) -> None:
+    [(_, [told])] = mistakes(folder, minimal(**{key: value})).items()
+    assert told.startswith(said)
+
+
 def test_a_scorers_keys_are_named_as_the_user_wrote_them(folder: Path) -> None:
     found = mistakes(folder, minimal(score="\n  kind: json\n  shcema: s.json\n  measure: f2"))
     assert found[6] == ["`score.shcema` is not a key of `score`; did you mean `schema`?"]

@@ -105,7 +105,13 @@ def _dearest(task: Task, model: EndpointModel, limit: float) -> Price:
 def _check_wanted(scorer: Scorer, split: Split) -> None:
     problems = []
     for example in split.development + split.test:
-        reason = scorer.wanted_is_valid(example.output)
+        try:
+            reason = scorer.wanted_is_valid(example.output)
+        except ScorerError as error:
+            where = f"the wanted output of {example.source}" if example.source.file else "a wanted output"
+            raise ScorerError(
+                f"{where}: {error.what}", why=error.why, fix=error.fix, problems=error.problems
+            ) from error
         if reason is not None:
             problems.append(Problem(f"wanted output: {reason}", example.source.file, example.source.line))
     if problems:

@@ -114,7 +114,9 @@ class Bench:
         settings = self.task.score.model_dump(mode="json")
         for name in ("schema_file", "file"):
             if settings.get(name) is not None:
-                settings[name] = content_hash(Path(settings[name]).read_text("utf-8"))
+                settings[name] = content_hash(
+                    Path(settings[name]).read_text("utf-8", "backslashreplace")
+                )  # Python may be in latin-1
         return content_hash(settings)
 
     @cached_property

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from luthier import models
 from luthier.decide._bench import Bench
+from luthier.errors import SpecError
 from luthier.evaluate import Scorer
 from luthier.models import Model, price_of
 from luthier.spec import MethodName, Task
@@ -47,6 +48,9 @@ def planned_rungs(bench: Bench) -> tuple[Planned, ...]:
     Training is a commitment, so the fine-tuned rungs of all bases come after everything else. Within each half a base
     with all its rungs stands before a dearer one: models on this machine by size, then hosted ones by the price of
     tokens, then those without a price; what is alike stays in the user's order.
+
+    Raises:
+        SpecError: none of the methods that the task names is possible.
     """
     names = base_labels([one.base.name for one in bench.each])
     found = [
@@ -56,6 +60,7 @@ def planned_rungs(bench: Bench) -> tuple[Planned, ...]:
             bench.task, bench.scorer, trainable=isinstance(one.base, (models.LocalModel, models.Outline))
         )
     ]
+    _demand_some(bench.task, found)
     return tuple(sorted(found, key=lambda planned: planned.trained))  # sorted() is stable
 
 
@@ -73,13 +78,29 @@ def possible_rungs(task: Task, scorer: Scorer, *, trainable: bool) -> tuple[Meth
 
 
 def rung_names(task: Task, scorer: Scorer, trainable: Mapping[str, bool]) -> tuple[str, ...]:
-    """Names of the rungs on some bases before any is loaded; `trainable` by the name of the base."""
+    """Names of the rungs on some bases before any is loaded; `trainable` by the name of the base.
+
+    Raises:
+        SpecError: none of the methods that the task names is possible.
+    """
     labels = base_labels(list(trainable))
-    return tuple(
+    found = tuple(
         rung_name(method, labels[name], len(labels))
         for name, weights in trainable.items()
         for method in possible_rungs(task, scorer, trainable=weights)
     )
+    _demand_some(task, found)
+    return found
+
+
+def _demand_some(task: Task, rungs: Sequence[object]) -> None:
+    if not rungs:
+        raise SpecError(
+            f"nothing is left to try: decide.methods names only {', '.join(task.decide.methods or ())}",
+            why="constrained needs score: {kind: label} or a JSON schema, retrieval needs documents, and fine-tune a "
+            "base whose weights can be had, which a hosted one's cannot",
+            fix="add a method in luthier.yaml, such as decide: {methods: [prompt, few-shot]}, or give what is missing",
+        )
 
 
 def rung_name(method: MethodName, base: str, bases: int) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import math
 import numbers
+import reprlib
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.errors import ScorerError
+from luthier.errors import Problem, ScorerError
 from luthier.evaluate._records import Scored
 from luthier.models import Constraint
 
@@ -42,6 +45,8 @@ class PythonScorer:
             raise ScorerError(f"{path} defines no function {function}", why=_FORM, fix="set score.function to its name")
         try:
             inspect.signature(found).bind("", "")
+        except ValueError:  # a built-in function may have no signature; what it gives is looked at all the same
+            pass
         except TypeError as error:
             raise ScorerError(f"{function}() in {path} does not take (answer, wanted): {error}", fix=_FORM) from error
         return cls(found, name=f"python {path.name}:{function}", binary=binary)
@@ -51,16 +56,19 @@ class PythonScorer:
         try:
             value = self._function(answer, wanted)
         except (Exception, SystemExit) as error:  # whatever the user's code does, the message must name the case
-            raise self._wrong(f"raised {type(error).__name__}: {error}") from error
+            raise self._wrong(f"raised {_said(error)}", _place(error)) from error
         if isinstance(value, bool | np.bool_):
             return Scored(float(value))
         if not isinstance(value, numbers.Real):
-            raise self._wrong(f"gave {value!r}, a {type(value).__name__}, not a number")
-        number = float(value)
+            raise self._wrong(f"gave {reprlib.repr(value)}, a {type(value).__name__}, not a number")
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of hundreds of digits
+            number = math.inf
         if not 0 <= number <= 1:  # nan as well
-            raise self._wrong(f"gave {value!r}, which is not in [0, 1]")
+            raise self._wrong(f"gave {reprlib.repr(value)}, which is not in [0, 1]")
         if self.binary and number not in (0, 1):
-            raise self._wrong(f"gave {value!r}, but score.binary says that scores are 0 or 1")
+            raise self._wrong(f"gave {number:g}, but score.binary says that scores are 0 or 1")
         return Scored(number)
 
     def constraint(self) -> Constraint | None:
@@ -71,8 +79,21 @@ class PythonScorer:
         """Whether the function gives the wanted output itself more than 0."""
         return None if self.score(wanted, wanted).value > 0 else "the scorer gives the wanted output itself 0"
 
-    def _wrong(self, what: str) -> ScorerError:
-        return ScorerError(f"the scorer ({self.name}) {what}", why=_FORM, fix="correct the scorer's file")
+    def _wrong(self, what: str, problems: Sequence[Problem] = ()) -> ScorerError:
+        fix = "correct the scorer's file"
+        return ScorerError(f"the scorer ({self.name}) {what}", why=_FORM, fix=fix, problems=problems)
+
+
+def _said(error: BaseException) -> str:
+    """An exception's kind and message; one of the user's own may fail to say anything."""
+    return f"{type(error).__name__}: {traceback.TracebackException.from_exception(error)}"
+
+
+def _place(error: BaseException) -> list[Problem]:
+    """The line of the user's file that was running last."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return [Problem(own[-1].line or "raised here", own[-1].filename, own[-1].lineno)] if own else []
 
 
 def _load(path: Path) -> ModuleType:

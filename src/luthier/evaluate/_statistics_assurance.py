@@ -52,6 +52,8 @@ def more_cases(
     if chance < HOPELESS:
         return None, f"more cases will not rescue it: the chance that it is good enough is {chance:.0%}"
     if total is None or total - n > cap:
+        if sources < MIN_GROUPS:  # so few say nothing of how far from the bar it is
+            return None, note
         return None, f"practically at the bar: more than {cap} more cases would be needed to tell"
     return max(total - n, floor, 1), note
 
@@ -69,6 +71,8 @@ def more_pairs(
     if chance < HOPELESS:
         return None, f"more cases will not rescue it: the chance that it is within the margin is {chance:.0%}"
     if total is None:
+        if sources < MIN_GROUPS:
+            return None, f"needs cases from at least {MIN_GROUPS} independent sources; it has {sources}"
         return None, f"practically at the margin: more than {cap} more cases would be needed to tell"
     return max(1, math.ceil(total * n / sources) - n), ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ CONCURRENT = 8
 TIMEOUT = 120.0  # seconds for one try
 RETRIES = 4  # of the openai client: exponential backoff on 408, 409, 429, 5xx and lost connections; heeds Retry-After
 KEY = "OPENAI_API_KEY"
+AGAIN = (408, 409, 429)  # of the refusals, those that the client tries again
+MOST_TOKENS = 10**9  # that a reply may say it took: more is a mistake, not a price
 
 
 class EndpointModel:
@@ -145,7 +148,8 @@ class EndpointModel:
             refused = self._refused
             try:
                 raw = self._connect().chat.completions.with_raw_response.create(**self._settings(request, refused))
-                return str(raw.http_response.text)
+                # JSON is UTF-8 whatever charset a header names (RFC 8259).
+                return bytes(raw.http_response.content).decode("utf-8", "replace")
             except openai.BadRequestError as error:
                 if error.param not in ("temperature", "seed", "max_tokens") or error.param in refused:
                     raise self._failed(error) from error
@@ -193,7 +197,7 @@ class EndpointModel:
         """Remember what a reply took that is no answer, where it says so."""
         try:
             usage = _Usage.model_validate(json.loads(body)["usage"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         with self._lock:
             self._lost.append(usage)
@@ -215,7 +219,7 @@ class EndpointModel:
     def _failed(self, error: Exception) -> ModelError:
         import openai
 
-        told = str(getattr(error, "message", "") or error).strip()
+        told = _told(error)
         tried = f"{self._retries + 1} tries"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return EndpointError(
@@ -242,6 +246,15 @@ class EndpointModel:
                 f"{self.name} is over its rate limit or quota after {tried}: {told}",
                 fix="wait, or raise the limit with the provider, and run the same command again: answers are kept",
             )
+        if (
+            isinstance(error, openai.APIStatusError)
+            and 400 <= error.status_code < 500
+            and error.status_code not in AGAIN
+        ):
+            return EndpointError(
+                f"{self.name} refused the request: {told}",
+                fix="do what the provider's message asks for, and run the same command again: answers are kept",
+            )
         return EndpointError(
             f"{self.name} failed after {tried}: {told or type(error).__name__}",
             fix="check that the server runs and can be reached, and run the same command again: answers are kept",
@@ -259,12 +272,12 @@ class _Choice(BaseModel):
 
 
 class _Cached(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, le=MOST_TOKENS)
+    completion_tokens: int = Field(ge=0, le=MOST_TOKENS)
     prompt_tokens_details: _Cached | None = None
 
 
@@ -285,7 +298,8 @@ class _Reply(BaseModel):
             completion_tokens=self.usage.completion_tokens,
             seconds=seconds,
             finish="length" if first.finish_reason == "length" else "stop",
-            shared_tokens=(details.cached_tokens or 0) if details is not None else 0,
+            # never more than there were: the rest would be counted as tokens that cost less than nothing
+            shared_tokens=min((details.cached_tokens or 0) if details is not None else 0, self.usage.prompt_tokens),
             served=self.model or "",
         )
 
@@ -324,6 +338,16 @@ def _unwrapped(text: str) -> str:
         return text
     found = value.get("answer") if isinstance(value, dict) else None
     return found if isinstance(found, str) else text
+
+
+def _told(error: Exception) -> str:
+    """The provider's message; where it has none in the usual place, the beginning of what was sent."""
+    told = str(getattr(error, "message", "") or error).strip()
+    response = getattr(error, "response", None)
+    if response is None or not re.fullmatch(r"Error code: \d+", told):
+        return told
+    sent = " ".join(response.content.decode("utf-8", "replace").split())[:200]
+    return f"{told} - {sent}" if sent else told
 
 
 def _is_too_long(error: Exception, told: str) -> bool:

@@ -181,7 +181,9 @@ def _what(details: ErrorDetails, place: Sequence[int | str]) -> str:
     if details["type"] == "missing":
         return f"`{name}` is missing"
     message = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    given = f", not {details['input']}" if message.startswith("must be") and place else ""
+    value = details["input"]
+    shown = f"the text {value!r}" if isinstance(value, str) else str(value)
+    given = f", not {shown}" if message.startswith("must be") and place else ""
     return f"{name}: {message}{given}"
 
 

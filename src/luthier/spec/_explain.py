@@ -70,6 +70,12 @@ def _what(details: ErrorDetails, place: Place, model: _Model) -> str:
         return f"{name}: {_shown(value)} is not one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
     if kind == "string_type" and isinstance(value, int | float):
         return f"{name} must be text, and {value} is a number: write it in quotes"
+    if kind == "tuple_type":
+        return f"{name} must be a list, not {_shown(value)}: write `[a, b]`, or a line `- a` for each"
+    if kind == "string_too_short":
+        return f"{name} is empty{_example(name)}"
+    if kind == "too_short":
+        return f"{name} is empty: leave it out, or name something"
     if kind == "path_type":
         return f"{name} must be a path, not {_shown(value)}"
     if kind in ("model_type", "model_attributes_type"):

@@ -219,7 +219,7 @@ class DecideSettings(Frozen):
     `votes` is how many answers the method `self-consistency` samples for each request.
     """
 
-    methods: tuple[MethodName, ...] | None = None
+    methods: tuple[MethodName, ...] | None = Field(default=None, min_length=1)
     development_cases: int = Field(default=48, ge=4)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     margin: float | None = Field(default=None, gt=0, lt=1)
@@ -266,9 +266,9 @@ class Task(Frozen):
     instructions: str = ""
     score: Score
     bar: float | None = Field(default=None, gt=0, le=1)
-    base: str
+    base: str = Field(min_length=1)
     other_bases: tuple[str, ...] = ()
-    volume: int | None = Field(default=None, ge=1)
+    volume: int | None = Field(default=None, ge=1, le=10**15)
     latency: LatencySettings = LatencySettings()
     max_answer_tokens: int | None = Field(default=None, ge=1)
     prices: Path | None = None
@@ -298,6 +298,8 @@ class Task(Frozen):
     @field_validator("goal")
     @classmethod
     def _one_goal(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("say in a sentence what the answers should be like")
         return value.strip()
 
     @model_validator(mode="after")

@@ -18,7 +18,9 @@ FIXED = 3  # words of a template that are the same in all its rows
 LARGE = 0.01  # of the rows: a template worth naming
 MANY, MOST = 0.2, 0.5  # of the rows in templates worth naming: a note, harm
 
-_MASKED = re.compile(r"\{+[^{}]*\}+|<[^<>\s]+>|\"[^\"]+\"|\S*\d\S*")
+# A digit counts near a word's beginning, looked for from there or after another mark: looked for from every letter, a
+# text without spaces (Chinese, base64, JSON) took the square of its length. Words that long stand in one text only.
+_MASKED = re.compile(r"(?<!\{)\{++[^{}]*\}+|<[^<>\s]+>|\"[^\"]+\"|(?:(?<!\S)|(?<=[}>\"]))[^\s\d]{0,100}+\d\S*")
 _HOLE = "…"
 
 
