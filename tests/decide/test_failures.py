@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from luthier.api import Project
+from luthier.data import Message
 from luthier.decide import Bench, Climb, Evidence, Failures, Rules, climb, decide, plain_system
 from luthier.decide._evidence import EVIDENCE_FORMAT
 from luthier.decide._rungs import CHUNK_CHARS
@@ -391,6 +392,20 @@ def test_a_fact_that_demonstrations_also_bring_out_is_still_one_that_was_not_ret
     bench = store_room(tmp_path, says_by_heart_too)
     found = diagnosed(bench, systems_of(bench, tmp_path, without="redbolt"))
     assert found.failed == 1 and only(found)[0] == "not retrieved"
+
+
+def test_a_fact_said_by_heart_is_still_missing_unless_an_example_tells_it(tmp_path: Path) -> None:
+    def says_by_heart_too(request: Request) -> str:
+        return FACTS[request.messages[-1].content] if len(request.messages) > 2 else reader(request)
+
+    bench = store_room(tmp_path, says_by_heart_too, gone="redbolt")
+    found = diagnosed(bench, systems_of(bench, tmp_path, without="redbolt"))
+    assert found.failed == 1 and only(found)[0] == "fact missing"
+    missing = question("redbolt")
+    told = replace(bench.split.train[0], messages=(Message("user", f"Tell me: {missing}"),), output=FACTS[missing])
+    split = replace(bench.split, train=(*bench.split.train, told))
+    found = diagnosed(replace(bench, split=split), systems_of(bench, tmp_path / "again", without="redbolt"))
+    assert found.failed == 1 and only(found)[0] == "demonstrations help"
 
 
 def test_what_the_budget_did_not_allow_to_ask_stays_open(tmp_path: Path) -> None:

@@ -103,10 +103,14 @@ class Judge:
         found = {}
         for case in cases:
             record = self._records[self._best][case.id]
-            if case.id in given and self._gets(given[case.id], case):
-                # That the base can say a fact by heart with the right examples before it does not make it reliable.
-                found[case.id] = self._of_fact(case, looked[case.id], record)
-            elif case.id in shown and self._gets(shown[case.id], case):
+            helped = case.id in shown and self._gets(shown[case.id], case)
+            fact = looked.get(case.id)
+            nowhere = fact is not None and fact.passage is None
+            # That the base can say a fact by heart with the right examples before it does not make it reliable.
+            by_heart = helped and nowhere and not probes.told(case)
+            if fact is not None and (by_heart or (case.id in given and self._gets(given[case.id], case))):
+                found[case.id] = self._of_fact(case, fact, record)
+            elif helped:
                 why = "with the examples most like it before it, the base gets it"
                 found[case.id] = Judged(case, record, "demonstrations help", "nearest demonstrations", why)
             elif case.id in closed and self._gets(closed[case.id], case):

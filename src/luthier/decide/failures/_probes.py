@@ -65,6 +65,11 @@ class Probes:
         """With the training examples most like the case as demonstrations."""
         return self._asked(self._nearest(), cases, "with demonstrations") if self.bench.pool else {}
 
+    def told(self, case: Example) -> bool:
+        """Whether one of the demonstrations that are shown with a case holds its wanted answer."""
+        wanted = case.output.strip().casefold()
+        return any(wanted in example.output.casefold() for example in self._nearest().shown(case.input_text))
+
     def given(self, cases: Sequence[Example], passages: Mapping[str, str]) -> dict[str, Record]:
         """With the passage that holds the wanted answer; `passages` are by case id."""
         by_input = {_key(case.messages): passages[case.id] for case in cases}
