@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -288,6 +289,8 @@ def test_a_verdict_is_replayed_from_saved_evidence(bar: float | None) -> None:
         (Evidence(("a",), ("a",), (), True, "x"), "no rungs"),
         (Evidence(("a",), ("a", "b"), (rung("prompt", 1, 1),), True, "x"), "2 groups for 1 cases"),
         (Evidence(("a",), ("a",), (rung("prompt", 1, 2),), True, "x"), "more scores than there are cases"),
+        (Evidence(("a",), ("a",), (replace(rung("prompt", 1, 1), scores=(5.0,)),), True, "x"), "outside"),
+        (Evidence(("a",), ("a",), (replace(rung("prompt", 1, 1), scores=(math.nan,)),), True, "x"), "outside"),
         (Evidence(("a",), ("a",), (rung("prompt", 1, 1), rung("prompt", 0, 1)), True, "x"), "the same name"),
     ],
 )

@@ -371,6 +371,16 @@ def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert type(caught.value) is StoreError
 
 
+def test_a_kept_value_that_was_cut_off_is_damage(store: Store, tmp_path: Path) -> None:
+    store.put_document("decision", "one", {"rungs": [1, 2]})
+    with sqlite3.connect(tmp_path / ".luthier" / "luthier.db") as other:
+        other.execute("UPDATE documents SET value = substr(value, 1, 8)")
+    other.close()
+    with pytest.raises(StoreError, match=r"damaged: .* column") as caught:
+        store.latest_document("decision")
+    assert ".broken" in caught.value.fix
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / ".luthier" / "luthier.db"
     file.parent.mkdir()

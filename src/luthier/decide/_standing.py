@@ -237,6 +237,8 @@ def demand_consistent(evidence: Evidence) -> None:
         wrong = "two rungs have the same name"
     elif any(len(rung.scores) > len(evidence.cases) for rung in evidence.rungs):
         wrong = "a rung has more scores than there are cases"
+    elif any(not 0 <= score <= 1 for rung in evidence.rungs for score in rung.scores):  # nan as well
+        wrong = "a rung has scores outside [0, 1], which no scorer gives: the kept evidence was changed"
     if wrong:
         raise EvidenceError(f"no verdict can be computed: {wrong}", fix="measure again: luthier decide")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ class Database:
             if isinstance(error.orig, StoreError):  # raised while a value was turned into JSON
                 raise error.orig from None
             raise self._explained(error.orig or error) from error
+        except json.JSONDecodeError as error:  # of a value that was cut off or written over
+            raise self._damaged(error) from error
 
     def _explained(self, error: BaseException) -> StoreError:
         """What an error of the database driver means for the user."""
@@ -91,13 +94,7 @@ class Database:
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room(folder)):
             return disk_full(Path(place))
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            return StoreError(
-                f"{place} is damaged: {error}",
-                why="another program or the disk changed it; luthier writes it in transactions only",
-                fix="restore it from a copy; "
-                f"or rescue what is readable (sqlite3 {place} .recover | sqlite3 rescued.db); "
-                f"or start anew (mv {place} {place}.broken)",
-            )
+            return self._damaged(error)
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return StoreError(
                 f"{place} cannot be opened for writing: {error}",
@@ -112,6 +109,15 @@ class Database:
         return StoreError(
             f"the database {place} refused: {error}",
             fix="check that it is running and that you may read and write it, then run the same command again",
+        )
+
+    def _damaged(self, error: BaseException) -> StoreError:
+        return StoreError(
+            f"{self.place} is damaged: {error}",
+            why="another program or the disk changed it; luthier writes it in transactions only",
+            fix="restore it from a copy; "
+            f"or rescue what is readable (sqlite3 {self.place} .recover | sqlite3 rescued.db); "
+            f"or start anew (mv {self.place} {self.place}.broken)",
         )
 
 
