@@ -265,6 +265,24 @@ def test_what_another_bar_and_volume_would_change_is_said() -> None:
     )
 
 
+def test_a_bar_that_is_set_after_looking_is_said() -> None:
+    seen = replace(evidence(rung("prompt", 140), rung("few-shot", 60)), bars=(0.9, 0.8))
+    kept = decide(replace(RULES, bar=0.8), replace(seen, bars=(0.8,)))
+    assert not any("after looking" in line for line in kept.reasons)
+    lowered = decide(replace(RULES, bar=0.8), seen)
+    assert any("answered for a bar of 0.90 before, and now a bar of 0.80" in line for line in lowered.reasons)
+    assert any("after looking" in line for line in decide(replace(RULES, bar=None), seen).reasons)
+    assert Evidence.from_dict(json.loads(json.dumps(seen.as_dict()))) == seen
+
+
+def test_answers_without_a_text_are_counted() -> None:
+    silent = replace(rung("prompt", 10), silent={"withheld by the provider's filter": 30, "empty": 2})
+    lines = decide(RULES, evidence(silent)).reasons
+    assert any(
+        "32 of 150 answers hold no text: 30 withheld by the provider's filter, 2 empty" in line for line in lines
+    )
+
+
 @pytest.mark.parametrize("bar", [0.65, None])
 def test_a_verdict_is_replayed_from_saved_evidence(bar: float | None) -> None:
     original = evidence(

@@ -203,6 +203,16 @@ def test_unusual_answers(server, model):
     )
     [(_, answer)] = model.answer(requests())
     assert answer.text == "I cannot" and answer.finish == "stop"
+    for finish in ("content_filter", "tool_calls"):
+        server.reply = lambda body, finish=finish: completion(None, finish=finish)
+        [(_, answer)] = model.answer(requests())
+        assert (answer.text, answer.finish) == ("", finish)
+
+
+def test_half_a_character_is_replaced_and_whole_ones_stay(server, model):
+    server.reply = lambda body: completion("\ud800 cut, \ud83d\ude00 whole")
+    [(_, answer)] = model.answer(requests())
+    assert answer.text == "\ufffd cut, \U0001f600 whole"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class RungEvidence:
     cases; a planned rung that was not run has none. `system` is the identity (hash) of the frozen system.
     `choices` says what was chosen on development cases (prompt wording, k, chunking, checkpoint) with their scores.
     `repeats` are further trainings, which show how much training again may change; what is adopted is the first;
-    `repeats_stopped` says why there are fewer than the task asks for.
+    `repeats_stopped` says why there are fewer than the task asks for. `silent` counts answers without a text, by why.
     """
 
     rung: str
@@ -123,6 +123,7 @@ class RungEvidence:
     timing: Timing | None = None
     repeats: tuple[Repeat, ...] = ()
     repeats_stopped: str = ""
+    silent: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -169,7 +170,8 @@ class Evidence:
     `knowledge` is what is known about missing knowledge (see `diagnose`), or None; `failures` is why the best rung
     fails the cases that it fails, None where that was not looked at. `served` counts the test answers by the model that
     an endpoint says it answered with, of the base whose endpoint named most models; empty where all bases are local.
-    `judge` is None where no model gave the scores.
+    `judge` is None where no model gave the scores. `bars` are those under which the cases were looked at, the present
+    one last.
     """
 
     cases: tuple[str, ...]
@@ -183,6 +185,7 @@ class Evidence:
     served: Mapping[str, int] = field(default_factory=dict)
     failures: Failures | None = None
     judge: JudgeEvidence | None = None
+    bars: tuple[float | None, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For saving as JSON."""
@@ -210,7 +213,7 @@ class Evidence:
             for r in value["rungs"]
         )
         judge = value.get("judge")
-        apart = ("format", "rungs", "cases", "groups", "findings", "failures", "judge")
+        apart = ("format", "rungs", "cases", "groups", "findings", "failures", "judge", "bars")
         rest = {k: v for k, v in value.items() if k not in apart}
         return Evidence(
             cases=tuple(value["cases"]),
@@ -219,6 +222,7 @@ class Evidence:
             rungs=rungs,
             failures=None if failures is None else Failures.from_dict(failures),
             judge=None if judge is None else JudgeEvidence.from_dict(judge),
+            bars=tuple(value.get("bars", ())),
             **rest,
         )
 

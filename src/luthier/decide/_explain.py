@@ -101,6 +101,7 @@ def _unshown(field: Standing, warrant: Warrant) -> str:
 def reasons(field: Standing, kind: VerdictKind, rung: RungEvidence | None, warrant: Warrant) -> tuple[str, ...]:
     """Why: a line for every rung, then what the choice rests on."""
     lines = [_reason(field, verdict) for verdict in field.verdicts]
+    lines += [*_bars(field), *_silent(field)]
     lines += [f"latency: {r.rung} cannot be recommended: {w}" for r in field.measured if (w := field.too_slow(r))]
     if kind != "fix the data":
         lines.append(f"fine-tuning is {'' if warrant.granted else 'not '}warranted: {warrant.reason}")
@@ -126,6 +127,30 @@ def _reason(field: Standing, verdict: RungVerdict) -> str:
         return f"shown: {verdict.rung} is {verdict.note} ({figures(verdict)})"
     bound = f"at least {verdict.low:.3f}" if verdict.state is State.MEETS else f"at most {verdict.high:.3f}"
     return f"shown: {verdict.rung} {_state_words(verdict.state)} {_bar(field)}: {bound} ({figures(verdict)}{after})"
+
+
+def _bars(field: Standing) -> list[str]:
+    """Whether the bar was set, or set anew, after the cases had been looked at."""
+    before = [_bar_words(bar) for bar in dict.fromkeys(field.evidence.bars) if bar != field.rules.bar]
+    if not before:
+        return []
+    now = _bar_words(field.rules.bar)
+    return [f"the bar was changed after looking: these cases were answered for {listed(before)} before, and now {now}"]
+
+
+def _bar_words(bar: float | None) -> str:
+    return "no bar" if bar is None else f"a bar of {number(bar)}"
+
+
+def _silent(field: Standing) -> list[str]:
+    """Answers without a text, which count as they score: it is not the model's work that they show."""
+    lines = []
+    for rung in field.measured:
+        total = sum(rung.silent.values())
+        if total:
+            causes = ", ".join(f"{count} {cause}" for cause, count in rung.silent.items())
+            lines.append(f"{rung.rung}: {total} of {len(rung.scores)} answers hold no text: {causes}")
+    return lines
 
 
 def _state_words(state: State) -> str:

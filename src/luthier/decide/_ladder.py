@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from luthier.data import content_hash
@@ -304,7 +304,15 @@ def _evidence(step: Planned, prepared: Prepared, records: tuple[Record, ...], ti
         ),
         choices=prepared.choices,
         timing=timing,
+        silent=_silent(records),
     )
+
+
+def _silent(records: Sequence[Record]) -> dict[str, int]:
+    """How many answers hold no text, by why."""
+    causes = {"content_filter": "withheld by the provider's filter", "tool_calls": "a call of a tool instead"}
+    kinds = [causes.get(r.finish, "empty") for r in records if r.finish == "content_filter" or not r.answer.strip()]
+    return dict(Counter(kinds).most_common())
 
 
 def _examples(system: System, bench: Bench) -> int:

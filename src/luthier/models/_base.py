@@ -51,20 +51,24 @@ class Request:
         }
 
 
+Finish = Literal["stop", "length", "content_filter", "tool_calls"]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a model said and what it took.
 
     `prompt_tokens` counts all input tokens; `shared_tokens` those of them that a prefix cache spared; `seconds` is the
-    share of wall time of this request. `finish` is "length" when the token limit cut the answer off. `served` is the
-    model that an endpoint says it answered with: names such as `gpt-5-mini` stand for versions that change.
+    share of wall time of this request. `finish` is "length" when the token limit cut the answer off; an endpoint may
+    also have withheld the text ("content_filter") or asked for a tool instead ("tool_calls"). `served` is the model
+    that an endpoint says it answered with: names such as `gpt-5-mini` stand for versions that change.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     seconds: float
-    finish: Literal["stop", "length"]
+    finish: Finish
     shared_tokens: int = 0
     served: str = ""
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from luthier.data import Message, content_hash
 from luthier.errors import BudgetError, EndpointError, ModelError, TooLongError
-from luthier.models._base import Answer, Constraint, Request
+from luthier.models._base import Answer, Constraint, Finish, Request
 from luthier.models._budget import TRIES, Budget
 
 CONCURRENT = 8
@@ -128,7 +128,7 @@ class EndpointModel:
         for _ in range(TRIES):
             body = self._send(request)
             try:
-                reply = _Reply.model_validate_json(body)
+                reply = _Reply.model_validate_json(_without_halves(body))
             except ValidationError as error:
                 self._note_lost(body)
                 problem = f"{error.error_count()} problem(s), the first: {error.errors()[0]['msg']}: {body[:200]!r}"
@@ -270,6 +270,17 @@ class _Choice(BaseModel):
     message: _Message
     finish_reason: str | None = None
 
+    @property
+    def finish(self) -> Finish:
+        """Why there is no more text."""
+        known: dict[str | None, Finish] = {
+            "length": "length",
+            "content_filter": "content_filter",
+            "tool_calls": "tool_calls",
+            "function_call": "tool_calls",
+        }
+        return known.get(self.finish_reason, "stop")
+
 
 class _Cached(BaseModel):
     cached_tokens: int | None = Field(default=None, ge=0, le=MOST_TOKENS)
@@ -297,11 +308,22 @@ class _Reply(BaseModel):
             prompt_tokens=self.usage.prompt_tokens,
             completion_tokens=self.usage.completion_tokens,
             seconds=seconds,
-            finish="length" if first.finish_reason == "length" else "stop",
+            finish=first.finish,
             # never more than there were: the rest would be counted as tokens that cost less than nothing
             shared_tokens=min((details.cached_tokens or 0) if details is not None else 0, self.usage.prompt_tokens),
             served=self.model or "",
         )
+
+
+def _without_halves(body: str) -> str:
+    """The JSON with halves of surrogate pairs replaced, as a model writes that is cut off inside a character."""
+    if "\\ud" not in body.casefold():
+        return body
+    try:
+        found = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):  # no JSON: whoever reads it says so
+        return body
+    return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _response_format(constraint: Constraint) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 INSPECT_VERSION = 2  # of Inspect's log format; read back with inspect_ai 0.3.285
-_STOPS = {"stop": "stop", "length": "max_tokens"}
+_STOPS = {"stop": "stop", "length": "max_tokens", "content_filter": "content_filter", "tool_calls": "tool_calls"}
 
 
 def evidence_table(state: ReportState) -> Any:
