@@ -129,6 +129,9 @@ def test_all_mistakes_come_at_once_with_their_lines(folder: Path) -> None:
         ("volume", "1" + "0" * 400, "`volume` must be less than or equal to 1000000000000000"),
         ("base", '""', "`base` is empty; write `base: smollm2-135m`"),
         ("goal", '"  "', "`goal`: say in a sentence"),
+        ("decide", "{methods: [prompt, few-shot, prompt]}", "`decide.methods`: prompt is named twice"),
+        ("decide", "{methods: [prompt, retrieval]}", "decide.methods names retrieval, and there are no documents"),
+        ("latency", "{p50_seconds: 2, p95_seconds: 1}", "`latency`: half of the requests may take 2 seconds"),
     ],
 )
 def test_values_that_say_nothing_are_refused(folder: Path, key: str, value: str, said: str) -> None:

@@ -236,6 +236,14 @@ class DecideSettings(Frozen):
             raise ValueError(f"{named[0]} has nothing to do while optimise is 0: say how many answers it may ask for")
         return self
 
+    @field_validator("methods")
+    @classmethod
+    def _each_method_once(cls, value: tuple[MethodName, ...] | None) -> tuple[MethodName, ...] | None:
+        twice = [name for i, name in enumerate(value or ()) if name in (value or ())[:i]]
+        if twice:
+            raise ValueError(f"{twice[0]} is named twice")
+        return value
+
     @field_validator("optimiser")
     @classmethod
     def _is_a_model(cls, value: str | None) -> str | None:
@@ -249,6 +257,15 @@ class LatencySettings(Frozen):
 
     p50_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     p95_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LatencySettings:
+        if self.p50_seconds is not None and self.p95_seconds is not None and self.p50_seconds > self.p95_seconds:
+            raise ValueError(
+                f"half of the requests may take {self.p50_seconds:g} seconds, but 95 of 100 must take less: "
+                f"{self.p95_seconds:g}; exchange p50_seconds and p95_seconds, or leave one out"
+            )
+        return self
 
 
 class Task(Frozen):
@@ -292,6 +309,16 @@ class Task(Frozen):
             raise ValueError(
                 f"self-consistency counts answers that say the same, which answers scored by {self.score.kind} seldom "
                 f"do: leave it out of decide.methods, or score by {', '.join(VOTED)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_is_looked_up(self) -> Task:
+        named = [name for name in self.decide.methods or () if "retriev" in name]
+        if named and self.documents is None:
+            raise ValueError(
+                f"decide.methods names {named[0]}, and there are no documents to look up: name their folder "
+                "(documents: docs/), or leave the method out"
             )
         return self
 
