@@ -127,7 +127,7 @@ def test_further_trainings_that_did_not_take_place_are_said():
 
 
 def test_methods_of_which_none_is_possible_are_refused(tmp_path):
-    with pytest.raises(SpecError, match="nothing is left to try: decide.methods names only fine-tune") as told:
+    with pytest.raises(SpecError, match=r"nothing is left to try: decide\.methods names only fine-tune") as told:
         planned_rungs(bench_of(tmp_path, decide={"methods": ["fine-tune"]}))
     assert "retrieval needs documents" in told.value.why
     with pytest.raises(SpecError, match="nothing is left to try"):
