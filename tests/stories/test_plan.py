@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from click.testing import CliRunner
 
-from luthier.api._planning import Plan, PlanStep, TrainingPlan
+from luthier.api._planning import Plan, PlanStep, TrainingPlan, _underneath
 from luthier.cli.plan import command
 
 FITS = TrainingPlan(
@@ -64,3 +64,10 @@ def test_json_says_the_same(monkeypatch):
     found = json.loads(done.output)
     assert not found["fits"] and found["seconds"] is None
     assert found["training"][0]["peak"] == 1_600_000_000
+
+
+def test_what_a_rung_stands_on_is_planned_where_it_is_no_rung_itself():
+    assert _underneath(["prompt", "few-shot", "retrieval"]) == []
+    assert _underneath(["few-shot nearest", "few-shot"]) == ["prompt"]
+    assert _underneath(["fine-tune + retrieval"]) == ["prompt", "retrieval"]
+    assert _underneath(["constrained", "fine-tune"]) == []

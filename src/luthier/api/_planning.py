@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -29,7 +29,7 @@ from luthier.decide import (
 )
 from luthier.evaluate import JudgeScorer, Record, make_scorer, measure
 from luthier.models import Answer, Outline, price_of
-from luthier.spec import ExactScore
+from luthier.spec import ExactScore, MethodName
 
 CALIBRATION_CASES = 4
 
@@ -182,7 +182,8 @@ def _rung_steps(bench: Bench, planned: Sequence[Planned], *, diagnosed: bool) ->
     shown = replace(plain, setup=replace(plain.setup, demonstrations=draw_demonstrations(bench, 4, 0)))
     lengths = {name: _prompt_tokens(system, bench) for name, system in (("plain", plain), ("shown", shown))}
     speed = _calibrate(bench, plain, shown, lengths)
-    steps = [_rung_step(step, bench, speed, lengths) for step in planned]
+    steps = [_choosing_step(method, bench, speed, lengths) for method in _underneath(step.method for step in planned)]
+    steps += [_rung_step(step, bench, speed, lengths) for step in planned]
     if diagnosed:
         steps.append(_step("diagnose failures", most_probes(len(bench.test)), bench, speed, 1.5 * lengths["shown"]))
     return steps
@@ -222,6 +223,23 @@ def _training_plan(bench: Bench, method: Method) -> TrainingPlan:
         usd=usd,
         changes=tuple((change.write, change.bytes) for change in found.changes),
     )
+
+
+def _underneath(planned: Iterable[MethodName]) -> list[MethodName]:
+    """Methods that are no rungs themselves but are chosen for one that stands on them."""
+    methods = set(planned)
+    found: list[MethodName] = []
+    for method in ("fine-tune + retrieval", "retrieval", "few-shot nearest", "few-shot", "self-consistency"):
+        under: MethodName = "retrieval" if method == "fine-tune + retrieval" else "prompt"
+        if method in methods.union(found) and under not in methods.union(found):
+            found.insert(0, under)
+    return found
+
+
+def _choosing_step(method: MethodName, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
+    answers = answers_to_choose(variant_count(method, bench), len(bench.development)) + optimiser_answers(method, bench)
+    tokens = lengths["plain"] if method == "prompt" else 1.5 * lengths["shown"]
+    return _step(f"choose {method}", answers, bench, speed, tokens)
 
 
 def _rung_step(step: Planned, bench: Bench, speed: _Speed, lengths: dict[str, float]) -> PlanStep:
