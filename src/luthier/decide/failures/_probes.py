@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -66,9 +67,9 @@ class Probes:
         return self._asked(self._nearest(), cases, "with demonstrations") if self.bench.pool else {}
 
     def told(self, case: Example) -> bool:
-        """Whether one of the demonstrations that are shown with a case holds its wanted answer."""
-        wanted = case.output.strip().casefold()
-        return any(wanted in example.output.casefold() for example in self._nearest().shown(case.input_text))
+        """Whether one of the demonstrations that are shown with a case holds its wanted answer, as whole words."""
+        wanted = re.compile(rf"(?<!\w){re.escape(case.output.strip())}(?!\w)", re.IGNORECASE)
+        return any(wanted.search(example.output) for example in self._nearest().shown(case.input_text))
 
     def given(self, cases: Sequence[Example], passages: Mapping[str, str]) -> dict[str, Record]:
         """With the passage that holds the wanted answer; `passages` are by case id."""
