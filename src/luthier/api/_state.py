@@ -35,7 +35,7 @@ class ReportState:
     @staticmethod
     def masked(text: str) -> str:
         """A text of the data or an answer as it is shown: personal data and secrets in it are masked."""
-        from luthier.audit.personal import veiled
+        from luthier.audit import veiled
 
         return veiled(text)
 

@@ -111,7 +111,7 @@ def tornado(costs: CostReport) -> Markup:
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(
-        f"US dollars that {_label(costs.next)} costs more than {_label(costs.recommended)} over {costs.months:g} months"
+        _label(f"US dollars that {costs.next} costs more than {costs.recommended} over {costs.months:g} months")
     )
     return _svg(figure, "Difference in cost with each input halved and doubled")
 
