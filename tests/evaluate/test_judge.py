@@ -202,6 +202,22 @@ def test_no_text_breaks_a_table_and_columns_of_ones_own_stay(tmp_path: Path) -> 
     assert read_table(path) == found
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_that_a_spreadsheet_saved_are_read(tmp_path: Path, separator: str, encoding: str) -> None:
+    path = tmp_path / "judged.csv"
+    wanted = rows("pass", "fail")
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator).writerows(csv.reader(io.StringIO(label_table(wanted), newline="")))
+    for before in ("", f"sep={separator}\r\n", f"sep={separator}\n"):
+        path.write_bytes((before + out.getvalue()).encode(encoding))
+        assert read_table(path) == wanted
+    path.write_bytes((before + out.getvalue().replace("pass", "good")).encode(encoding))
+    with pytest.raises(DataError) as told:
+        read_labels(path, SETTINGS)
+    assert [problem.line for problem in told.value.problems] == [3]
+
+
 def test_every_bad_label_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "judged.csv"
     first = rows("good", "pass", "pass")

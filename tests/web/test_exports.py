@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 import sys
@@ -310,3 +311,32 @@ def test_a_server_that_does_not_answer_is_said_without_its_password(project: Pro
 
 def test_the_table_is_empty_of_rungs_that_were_not_run(state: ReportState) -> None:
     assert set(evidence_table(state)["rung"].to_pylist()) == set(SCORES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- item", "+ item", "* item", "1. one", "12) twelve", "---", "- - -", "===", "> quote", "# head", "```", "~~~",
+        "<b>b</b>", "[x](javascript:alert(1))", "![i](http://b)", "<http://b>", "**b** __c__ ~~d~~ `e` \\", "a | b",
+        "-0.05 and 0.9", "&lt; &amp;", "[x]: http://b",
+    ],
+)  # fmt: skip
+def test_no_text_is_markup_in_markdown(text: str) -> None:
+    from markdown_it import MarkdownIt  # comes with rich
+
+    from luthier.web._markdown import plain
+
+    reader = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    shown = html.escape(text)
+    assert reader.render(f"- {plain(text)}") == f"<ul>\n<li>{shown}</li>\n</ul>\n"
+    assert reader.render(plain(text)) == f"<p>{shown}</p>\n"
+    assert f"<td>{shown}</td>" in reader.render(f"| a |\n|---|\n| {plain(text)} |\n")
+
+
+def test_markdown_spells_out_what_cannot_be_seen(state: ReportState) -> None:
+    assert state.decision is not None
+    verdict = dataclasses.replace(state.decision.verdict, reasons=("\x1b[31m \x00 \x9b \u202e \ud800 \ufffe",))
+    text = render_markdown(dataclasses.replace(state, decision=dataclasses.replace(state.decision, verdict=verdict)))
+    text.encode("utf-8")
+    assert r"\\x1b\[31m \\x00 \\x9b \\u202e \\ud800 \\ufffe" in text
+    assert not set("\x00\x01\x1b\x9b\u202e") & set(text)

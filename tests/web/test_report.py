@@ -3,7 +3,10 @@
 import dataclasses
 import math
 import re
+from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +16,7 @@ from luthier.decide import Cluster, Cost, Evidence, Failures, FailureSample, Rul
 from luthier.evaluate import Record
 from luthier.spec import load_task
 from luthier.web import render_report
+from luthier.web._labelling import render_label
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -174,3 +178,121 @@ def test_what_is_signed_comes_first_and_prints_without_the_appendix(state):
     for over in (None, long):
         page = render_report(dataclasses.replace(state, decision=over))
         assert page.count("<section") == page.count("</section>") == 1
+
+
+HARMLESS = (
+    HOSTILE,
+    "<img src=x onerror=alert(1)> <a href='javascript:alert(1)'>x</a> </pre></code></td></main>",
+    '" \' ` onmouseover=alert(1) x=" ]]> &lt; &amp;amp; &#0; {{ 7 * 7 }} {% raw %}',
+    "e" + "\u0301" * 60 + " 👩‍👩‍👧‍👦 漢字",
+    "\n\n first line empty",
+)
+UNSEEN = {
+    "\x1b[31m": r"\x1b[31m",
+    "a\x00b": r"a\x00b",
+    "\x9b2J": r"\x9b2J",
+    "user\u202egpj.exe": r"user\u202egpj.exe",
+    "half \ud800": r"half \ud800",
+    "\ufffe": r"\ufffe",
+    "one\r\ntwo": "one\\r\ntwo",
+}
+
+
+class Page(HTMLParser):
+    """The elements, attributes and texts of a page, each text as it is read by a person."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def of_texts(state: ReportState, *texts: str) -> ReportState:
+    """The state with these texts in turn as inputs, wanted outputs and answers."""
+    decision = state.decision
+    cases = tuple(
+        {**case, "input": texts[i % len(texts)], "wanted": texts[i % len(texts)]}
+        for i, case in enumerate(decision.cases)
+    )
+    records = {
+        rung: tuple(dataclasses.replace(r, answer=texts[i % len(texts)]) for i, r in enumerate(found))
+        for rung, found in decision.records.items()
+    }
+    return dataclasses.replace(state, decision=dataclasses.replace(decision, cases=cases, records=records))
+
+
+def test_texts_stand_unharmed_and_are_no_elements(state):
+    page = Page(render_report(of_texts(state, *HARMLESS)))
+    for text in HARMLESS:
+        assert page.text.count(text) >= 4, text  # input, wanted, two answers
+    plain = Page(render_report(state))
+    assert (page.tags, page.attributes) == (plain.tags, plain.attributes)
+    assert not page.tags & {"script", "img", "a", "iframe", "form"}
+
+
+def test_what_cannot_be_seen_is_spelled_out(state):
+    page = render_report(of_texts(state, *UNSEEN))
+    page.encode("utf-8")
+    assert not set("".join(UNSEEN)) & set(page) - set("".join(UNSEEN.values()))
+    for shown in UNSEEN.values():
+        assert Page(page).text.count(shown) >= 4, shown
+
+
+def test_personal_data_are_masked_beside_answers_too(state):
+    page = render_report(of_texts(state, "write to anna.meier@firma.ch", "IBAN CH56 0483 5012 3456 7800 9"))
+    assert "anna.meier" not in page and "write to a…@….ch" in page
+    assert "0483" not in page and "IBAN CH…" in page
+
+
+@pytest.mark.parametrize("text", ["a\n" * 5000, "W" * 100_000, "word " * 20_000, "\x00" * 5000, "漢字" * 5000])
+def test_no_text_takes_more_than_its_share_of_the_pages_that_are_signed(state, text):
+    skipped = dataclasses.replace(state.decision.evidence.rungs[2], skipped=text)
+    evidence = dataclasses.replace(state.decision.evidence, rungs=(*state.decision.evidence.rungs[:2], skipped))
+    changed = of_texts(state, text)
+    decision = dataclasses.replace(changed.decision, evidence=evidence)
+    task = state.task.model_copy(update={"goal": text})
+    page = render_report(dataclasses.replace(changed, task=task, decision=decision))
+    signed, appendix = page.split('<section class="appendix" id="appendix">')
+    assert signed.count('<div class="case">') == 1  # two, where their texts are short
+    assert render_report(state).split('<section class="appendix"')[0].count('<div class="case">') == 2
+    for shown in re.findall(r"<(?:pre|code|h1|li)>(.*?)</", signed.split("<main>")[1], re.DOTALL):
+        assert len(shown) <= 340 and shown.strip().count("\n") < 8, shown[:80]
+    for shown in re.findall(r"<(?:pre|code)>(.*?)</", signed.split("<main>")[1], re.DOTALL):
+        assert shown.strip().count("\n") < 4, shown[:80]
+    assert "The goal in full" in appendix and len(appendix) > 2 * len(text)  # the goal, and why a rung was not run
+    assert "overflow-wrap: break-word" in signed and "td > div.note { min-width: 8em; }" in signed
+
+
+def test_the_page_to_label_shows_texts_as_they_are(state):
+    row = SimpleNamespace(id='"><b>', input=HARMLESS[1], wanted=HARMLESS[4], answer="\x1b[2J\x00 " + HARMLESS[2])
+    found = SimpleNamespace(row=row, labelled=1, rows=2, words=("pass", "fail"), rubric=HOSTILE)
+    page = render_label(SimpleNamespace(labelling=SimpleNamespace(next=lambda: found)), '"token')
+    for text in (HARMLESS[1], HARMLESS[4], r"\x1b[2J\x00 " + HARMLESS[2], HOSTILE):
+        assert text in Page(page).text
+    assert not Page(page).tags & {"script", "img", "a", "b"} and "onerror" not in Page(page).attributes
+    assert not set("\x1b\x00") & set(page)
+
+
+@pytest.mark.parametrize("base", ["$\\frac$", "a$b_c$d", "x\x1b<b>&", "cost$"])
+def test_a_base_of_any_name_is_drawn_by_its_name(state, base):
+    rungs = [dataclasses.replace(r, rung=f"{r.rung} on {base}") for r in state.decision.evidence.rungs]
+    evidence = dataclasses.replace(state.decision.evidence, rungs=tuple(rungs))
+    verdict = decide(Rules(0.8, 0.03, 0.05, 1000), evidence)
+    page = render_report(
+        dataclasses.replace(
+            state, decision=dataclasses.replace(state.decision, verdict=verdict, evidence=evidence, records={})
+        )
+    )
+    for drawn in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        texts = "".join(ElementTree.fromstring(drawn).itertext())
+        assert "few-shot on " + base.replace("\x1b", r"\x1b") in texts

@@ -32,6 +32,13 @@ class ReportState:
     check: Mapping[str, Any] | None = None
     curves: tuple[Mapping[str, Any], ...] = ()
 
+    @staticmethod
+    def masked(text: str) -> str:
+        """A text of the data or an answer as it is shown: personal data and secrets in it are masked."""
+        from luthier.audit import veiled
+
+        return veiled(text)
+
 
 def report_state(project: Project) -> ReportState:
     """Read the state of a project from its store."""

@@ -13,6 +13,7 @@ from luthier.audit._points import Point, Subset, nested_subsets
 from luthier.audit._run import audit, worst_first
 from luthier.audit.knowledge import AnswerFacts, Passages, StatedFacts, stated_facts
 from luthier.audit.labels import Suspected, columns, one_slip, suspected_labels
+from luthier.audit.personal import veiled
 
 if TYPE_CHECKING:
     from luthier.audit._curve import LearningCurve, fit_curve
@@ -48,6 +49,7 @@ __all__ = [
     "stated_facts",
     "suspected_labels",
     "telling",
+    "veiled",
     "worst_first",
     "write_fixed",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 from luthier.audit._catalogue import EFFECTS
 from luthier.audit.personal import veiled
-from luthier.data import Example, Message, Source, Split, families_of
+from luthier.data import Example, Message, Source, Split, families_of, visible
 from luthier.errors import Problem, SplitError
 from luthier.spec import Task
 
@@ -18,8 +17,6 @@ Severity = Literal["blocks", "harms", "note"]
 
 SHOWN = 20
 EXCERPT = 300  # characters of a row that are shown
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 ORDER: dict[Severity, int] = {"blocks": 0, "harms": 1, "note": 2}
 
@@ -86,11 +83,6 @@ def finding(
     sources = tuple(row.source if isinstance(row, Example) else row for row in rows)
     number = len(sources) if count is None else count
     return Finding(code, severity, number, sources, visible(veiled(reason)), fix, EFFECTS[code], tuple(samples))
-
-
-def visible(text: str) -> str:
-    """A text that a terminal can be given: control characters and changes of direction are spelled out."""
-    return _UNSEEN.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
 
 
 def sample(row: Example, text: str | None = None, remark: str = "") -> Sample:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from luthier.cli._tables import console
+from luthier.cli._tables import console, escape
 
 if TYPE_CHECKING:
     from luthier.api._judging import Calibration, Sheet
@@ -41,7 +40,7 @@ def print_sheet(sheet: Sheet, then: str) -> None:
     """Where the table to label lies, what to write into it, and the command that reads it."""
     out = console()
     counts = f"{sheet.rows} answers, {sheet.labelled} labelled, {sheet.added} new"
-    out.print(f"{escape(str(sheet.file))}: {counts}", soft_wrap=True)
+    out.print(f"{escape(sheet.file)}: {counts}", soft_wrap=True)
     words = f"{', '.join(sheet.words[:-1])} or {sheet.words[-1]}"
     out.print(escape(f"write {words} into the column `label`, then: {then}"), soft_wrap=True)
     if not sheet.named:

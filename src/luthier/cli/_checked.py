@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from luthier.cli._tables import console
+from luthier.data import visible
 
 if TYPE_CHECKING:
     from luthier.api import Checked
@@ -72,5 +73,5 @@ def _shown(row: ShownRow) -> Text:
     text = Text.assemble((f"{row.source}: {learned} of {len(row.tokens)} tokens are learned\n", "bold"))
     for place, (token, is_label) in enumerate(row.tokens):
         style = ("bold green" if is_label else "dim") + (" underline" if place % 2 else "")
-        text.append(token.replace("\n", "⏎\n"), style=style)
+        text.append(visible(token).replace("\n", "⏎\n"), style=style)
     return text

@@ -20,7 +20,9 @@ def show_next_step() -> None:
     try:
         where, step = Project().next_step()
     except LuthierError as error:
-        click.echo(f"error [{error.code}]: {error}", err=True)
+        from luthier.data import visible
+
+        click.echo(visible(f"error [{error.code}]: {error}"), err=True)
         raise SystemExit(error.exit_code) from None
     click.echo(where)
     click.echo(f"next: {step}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
-from luthier.cli._tables import console
+from luthier.cli._tables import console, escape
 
 if TYPE_CHECKING:
     from luthier.decide import Power

@@ -45,11 +45,11 @@ class Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[remark]}"),
+            TextColumn("{task.fields[remark]}", style="dim", markup=False),
             console=Console(stderr=True),
             transient=True,
         )

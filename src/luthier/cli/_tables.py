@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from luthier.data import visible
 
 if TYPE_CHECKING:
     from luthier.api._planning import Plan, TrainingPlan
@@ -16,13 +18,21 @@ if TYPE_CHECKING:
     from luthier.upkeep import WatchReport
 
 SHOWN_CLUSTERS, SHOWN_CHARACTERS = 5, 60
+_BRACKET = re.compile(r"(\\*)\[(?=([a-z#/@][^\[]*?\])?)")  # and whether rich would read a tag there
 _STATE_STYLE = {"meets": "bold green", "falls short": "red", "open": "yellow", "not run": "dim"}
 
 
 def console() -> Console:
     """Standard output, as wide as the terminal; 110 columns where there is none."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=110)
+    found = Console(highlight=False, emoji=False)  # `:x:` in a text stays what it is
+    return found if found.is_terminal else Console(highlight=False, emoji=False, width=110)
+
+
+def escape(value: object) -> str:
+    """A text from data as it may stand in what is printed: no markup, and nothing that a terminal obeys."""
+    # rich's own `escape` loses the backslash of `\[`, as which formulas begin
+    text = _BRACKET.sub(lambda found: found[1] * (2 if found[2] else 1) + r"\[", visible(str(value)))
+    return text + "\\" * (len(text) - len(text.rstrip("\\")) & 1)
 
 
 def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
@@ -30,10 +40,11 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
     out = console()
     bar = "the best rung less the margin" if verdict.bar is None else f"{verdict.bar:g}"
     table = Table(
-        title=f"the ladder: {evidence.scorer}, bar {bar}, {len(evidence.cases)} test cases", title_justify="left"
+        title=f"the ladder: {escape(evidence.scorer)}, bar {bar}, {len(evidence.cases)} test cases",
+        title_justify="left",
     )
     for name in ("rung", "score [95 %]", "cases", "state"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("USD / 1,000", "USD / month", "s / answer"):
         table.add_column(name, justify="right")
     for judged, measured in zip(verdict.rungs, evidence.rungs, strict=True):
@@ -53,9 +64,9 @@ def print_verdict(verdict: Verdict, evidence: Evidence) -> None:
 
 
 def _rung_row(judged: RungVerdict, measured: RungEvidence, costs: CostReport | None) -> tuple[str, ...]:
-    name = judged.rung
+    name = escape(judged.rung)
     if measured.choices:
-        name += f"\n[dim]{escape(str(measured.choices.get('chosen', '')))}[/dim]"
+        name += f"\n[dim]{escape(measured.choices.get('chosen', ''))}[/dim]"
     state = f"[{_STATE_STYLE[judged.state]}]{judged.state}[/]"
     if judged.mean is None:
         return name, "", "", f"{state}\n[dim]{escape(measured.skipped)}[/dim]", "", "", ""
@@ -76,7 +87,7 @@ def _print_failures(out: Console, evidence: Evidence) -> None:
         return
     table = Table(title=f"why cases fail on {escape(failures.rung)}", title_justify="left")
     for name in ("share [95 %]", "cause", "wanted → got, of one case"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     ranked = sorted(failures.clusters, key=lambda cluster: -cluster.count)
     for cluster in ranked[:SHOWN_CLUSTERS]:
         share = f"{100 * cluster.share:.0f} % [{100 * cluster.low:.0f}, {100 * cluster.high:.0f}]"
@@ -108,7 +119,7 @@ def print_gate(report: GateReport) -> None:
     out = console()
     table = Table(title="validation", title_justify="left")
     for name in ("check", "", "figure", "reason"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for check in report.checks:
         mark = "[green]pass[/green]" if check.passed else "[bold red]FAIL[/bold red]"
         figure = "" if check.figure is None else f"{check.figure:.3g}"
@@ -127,7 +138,7 @@ def print_release(release: Release) -> None:
     )
     adapter = "" if system["adapter"] is None else f", adapter {system['adapter'][:12]} at scale {system['scale']:g}"
     out.print(f"  {escape(system['method'])} on {escape(base['name'])} ({base['identity'][:12]}){adapter}")
-    out.print(f"  review by {release.review_by}; folder {escape(str(release.folder))}", soft_wrap=True)
+    out.print(f"  review by {release.review_by}; folder {escape(release.folder)}", soft_wrap=True)
 
 
 def print_releases(releases: Sequence[Release]) -> None:
@@ -138,7 +149,7 @@ def print_releases(releases: Sequence[Release]) -> None:
         return
     table = Table()
     for name in ("version", "created", "method", "base", "review by", ""):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for release in releases:
         table.add_row(
             str(release.version),
@@ -180,10 +191,10 @@ def print_tuned(result: Mapping[str, Any]) -> None:
     """What the training chose and where it lies."""
     out = console()
     for row in result["development"]:
-        out.print(f"  {row['candidate']}: development score {row['score']:.3f} on {row['cases']} cases")
+        out.print(f"  {escape(row['candidate'])}: development score {row['score']:.3f} on {row['cases']} cases")
     for note in result["training"]["notes"]:
         out.print(f"  note: {escape(note)}", soft_wrap=True)
-    out.print(f"chosen: {result['chosen']}; kept in {result['folder']}", soft_wrap=True)
+    out.print(f"chosen: {escape(result['chosen'])}; kept in {escape(result['folder'])}", soft_wrap=True)
     out.print("next: luthier decide    (measures it on the test cases)")
 
 

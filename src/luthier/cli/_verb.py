@@ -56,7 +56,8 @@ def open_project(folder: Path, allow_outside: bool, as_json: bool) -> Project:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    click.echo(text.encode("utf-8", "backslashreplace").decode())  # half a character has its JSON escape
 
 
 def _guard(function: Callable[..., int | None], as_json: bool, arguments: dict[str, Any]) -> int:
@@ -83,5 +84,7 @@ def _fail(error: LuthierError, as_json: bool) -> int:
     if as_json:
         print_json({"error": error.as_dict()})
     else:
-        click.echo(f"error [{error.code}]: {error}", err=True)
+        from luthier.data import visible
+
+        click.echo(visible(f"error [{error.code}]: {error}"), err=True)
     return error.exit_code

@@ -1,5 +1,6 @@
 """What you have: readers and splits."""
 
+from luthier.data._characters import visible
 from luthier.data._duplicates import near_duplicate_groups
 from luthier.data._examples import (
     Document,
@@ -53,6 +54,7 @@ __all__ = [
     "split_as_dict",
     "split_examples",
     "split_from_dict",
+    "visible",
     "with_instructions",
     "words",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -16,6 +17,7 @@ from luthier.spec import JudgeScore
 COLUMNS = ("id", "input", "wanted", "answer", "label")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ID = re.compile(r"a[0-9a-f]{15}")
+_SEPARATOR = re.compile(r"sep=([,;\t|])\r?\n")  # the line before the first one, as Excel reads and writes it
 MOST_SHOWN = 20
 
 
@@ -129,17 +131,22 @@ def read_table(path: Path) -> list[ToLabel]:
 
 def _rows(path: Path) -> list[tuple[int, ToLabel]]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
+        text = raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"there is no {path}", fix="write it: luthier judge --sample 60") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}", fix="save it as CSV in UTF-8") from error
+    told = _SEPARATOR.match(text)
     head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)  # spreadsheets write what their language separates lists with
+    # spreadsheets write what their language separates lists with
+    delimiter = told[1] if told else max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     before = csv.field_size_limit(max(len(text), 1))  # one answer may be as long as the file
     try:
+        if told:
+            next(reader)
         names = [name.strip().casefold() for name in next(reader, [])]
         missing = [name for name in ("id", "label") if name not in names]
         if missing:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from luthier.data import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ def ladder(verdict: Verdict) -> Markup:
     figure, axes = _axes(7.6, 0.9 + 0.48 * len(rungs))
     for place, rung in enumerate(reversed(rungs)):
         _interval(axes, place, rung)
-    axes.set_yticks(range(len(rungs)), [rung.rung for rung in reversed(rungs)])
+    axes.set_yticks(range(len(rungs)), [_label(rung.rung) for rung in reversed(rungs)])
     axes.set_ylim(-0.6, len(rungs) - 0.3)
     axes.set_xlim(0, 1.0)
     axes.set_xlabel("mean score on the test cases, with its 95 % interval")
@@ -59,7 +61,7 @@ def _interval(axes: Axes, place: int, rung: RungVerdict) -> None:
     axes.plot(
         [rung.display_low, rung.display_high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round"
     )
-    axes.plot([float(rung.mean)], [place], "o", color=colour, markersize=7)
+    axes.plot([float(rung.mean)], [place], "o", color=colour, markersize=7, clip_on=False)  # whole at 0 and 1
     near_right = rung.display_high > 0.86
     x = rung.display_low - 0.012 if near_right else rung.display_high + 0.012
     axes.annotate(
@@ -79,7 +81,9 @@ def score_against_cost(verdict: Verdict, evidence: Evidence) -> Markup:
     figure, axes = _axes(7.6, 3.3)
     for cost, judged in points:
         axes.plot([cost], [judged.mean or 0.0], "o", color=COLOURS[judged.state], markersize=8)
-        axes.annotate(judged.rung, (cost, judged.mean or 0), xytext=(7, 5), textcoords="offset points", fontsize=9)
+        axes.annotate(
+            _label(judged.rung), (cost, judged.mean or 0), xytext=(7, 5), textcoords="offset points", fontsize=9
+        )
     costs = [cost for cost, _ in points]
     if max(costs) > 8 * min(costs):
         axes.set_xscale("log")
@@ -103,10 +107,12 @@ def tornado(costs: CostReport) -> Markup:
             axes.barh(place, value - costs.difference, left=costs.difference, height=0.55, color=colour)
     axes.axvline(costs.difference, color=FAINT, linewidth=1.0)
     axes.axvline(0.0, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.set_yticks(range(len(shown)), [effect.input for effect in reversed(shown)])
+    axes.set_yticks(range(len(shown)), [_label(effect.input) for effect in reversed(shown)])
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlabel(f"US dollars that {costs.next} costs more than {costs.recommended} over {costs.months:g} months")
+    axes.set_xlabel(
+        _label(f"US dollars that {costs.next} costs more than {costs.recommended} over {costs.months:g} months")
+    )
     return _svg(figure, "Difference in cost with each input halved and doubled")
 
 
@@ -168,8 +174,8 @@ def capability(families: Sequence[Mapping[str, Any]]) -> Markup:
     for place, family in enumerate(reversed(shown)):
         colour = {"kept": COLOURS["meets"], "watch": COLOURS["open"], "lost": COLOURS["falls short"]}[family["state"]]
         axes.plot([family["before"], family["after"]], [place, place], color=colour, linewidth=1.6)
-        axes.plot([family["before"]], [place], "o", color="white", markeredgecolor=FAINT, markersize=7)
-        axes.plot([family["after"]], [place], "o", color=colour, markersize=7)
+        axes.plot([family["before"]], [place], "o", color="white", markeredgecolor=FAINT, markersize=7, clip_on=False)
+        axes.plot([family["after"]], [place], "o", color=colour, markersize=7, clip_on=False)
     axes.set_yticks(range(len(shown)), [f["name"] for f in reversed(shown)])
     axes.set_xlim(0, 1)
     axes.set_xlabel("accuracy: open circle before, filled after")
@@ -187,6 +193,11 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     axes.grid(axis="x", color="#eceff3", linewidth=0.8)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib writes it: no formula between dollars, nothing that XML has not."""
+    return visible(name).replace("$", r"\$")
 
 
 def _svg(figure: Figure, label: str) -> Markup:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luthier import __version__
+from luthier.data import visible
 from luthier.web._report import untested
 
 if TYPE_CHECKING:
     from luthier.api import ReportState
 
 _MARKS = re.compile(r"([\\`*_\[\]|~#])")
+_BEGINS = re.compile(r"^(\d*)([-+.)])(?=[\s-]|$)")  # a list or a rule
 
 
 def render_markdown(state: ReportState) -> str:
@@ -39,7 +41,8 @@ def render_markdown(state: ReportState) -> str:
 
 def plain(value: Any) -> str:
     """A value in one line, in which nothing is read as HTML or Markdown."""
-    return _MARKS.sub(r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+    text = html.escape(visible(" ".join(str(value).split())), quote=False)
+    return _BEGINS.sub(r"\1\\\2", _MARKS.sub(r"\\\1", text))
 
 
 def _ladder(decision: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier import __version__
+from luthier.data import visible
 from luthier.web import _figures as figures
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from luthier.api import Project, ReportState
 
 SIDE_BY_SIDE = 12
+SHORT = (320, 4)  # characters and lines of a text on the pages that are signed
+SIGNED_LINES = 24  # of all texts of cases there, as paper breaks them
+MOST_SHOWN = 12_000  # characters of a text that are looked at to show it
 
 
 def write_report(project: Project) -> Path:
@@ -26,6 +30,7 @@ def write_report(project: Project) -> Path:
 def render_report(state: ReportState) -> str:
     """The report as one HTML text without any outside reference. Everything from data is escaped."""
     template = environment().get_template("report.html.jinja")
+    pairs = side_by_side(state)
     return template.render(
         state=state,
         task=state.task,
@@ -33,7 +38,9 @@ def render_report(state: ReportState) -> str:
         version=__version__,
         findings=_findings(state),
         ladder=_ladder(state),
-        pairs=side_by_side(state),
+        pairs=pairs,
+        signed=_signed(pairs),
+        short=SHORT,
         training=_training(state),
         figures=_drawn(state),
         untested=untested(state),
@@ -42,13 +49,17 @@ def render_report(state: ReportState) -> str:
 
 
 def environment() -> Environment:
-    """Templates of this package, everything escaped."""
+    """Templates of this package, everything escaped, and what cannot be seen spelled out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("luthier.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("luthier.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is of this package
     )
-    environment.filters["usd"] = _usd
+    environment.filters |= {"usd": _usd, "brief": _brief}
     return environment
 
 
@@ -101,7 +112,10 @@ def _drawn(state: ReportState) -> dict[str, Any]:
 
 
 def side_by_side(state: ReportState) -> list[dict[str, Any]]:
-    """Test cases on which the rungs differ most, with every rung's answer: the best rung against the next cheaper."""
+    """Test cases on which the rungs differ most, with every rung's answer: the best rung against the next cheaper.
+
+    Personal data are masked.
+    """
     decision = state.decision
     if decision is None or not decision.records:
         return []
@@ -117,11 +131,23 @@ def side_by_side(state: ReportState) -> list[dict[str, Any]]:
     chosen = sorted(decision.cases, key=gap, reverse=True)[:SIDE_BY_SIDE]
     return [
         {
-            "case": case,
-            "answers": [(r, answers[r][case["id"]]) for r in rungs if case["id"] in answers[r]],
+            "input": state.masked(case["input"][:MOST_SHOWN]),
+            "wanted": state.masked(case["wanted"][:MOST_SHOWN]),
+            "answers": [
+                (rung, found.score, state.masked(found.answer[:MOST_SHOWN]))
+                for rung in rungs
+                if (found := answers[rung].get(case["id"]))
+            ],
         }
         for case in chosen
     ]
+
+
+def _signed(pairs: Sequence[Mapping[str, Any]]) -> int:
+    """How many cases stand before the signature: two where that leaves it on the second page, else one."""
+    texts = [text for p in pairs[:2] for text in (p["input"], p["wanted"], *(answer for *_, answer in p["answers"]))]
+    lines = sum(1 + len(line) // 90 for text in texts for line in _brief(text, *SHORT).split("\n"))
+    return 2 if lines <= SIGNED_LINES else 1
 
 
 def untested(state: ReportState) -> list[str]:
@@ -137,6 +163,13 @@ def untested(state: ReportState) -> list[str]:
     if any(rung.trained and rung.scores for rung in state.decision.evidence.rungs):
         said.append("other runs of the training: one seed")
     return said
+
+
+def _brief(text: str, characters: int, lines: int = 8) -> str:
+    """The beginning of a text, so that no text takes more than its share of a page."""
+    whole = visible(text)
+    kept = "\n".join(whole.split("\n")[:lines])[:characters]
+    return whole if kept == whole else f"{kept.rstrip()} …"
 
 
 def _usd(value: float | None) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from luthier.audit._finding import EXCERPT, Dataset, Finding, Sample, finding, visible
+from luthier.audit._finding import EXCERPT, Dataset, Finding, Sample, finding
 from luthier.audit.text._schema import output_check
-from luthier.data import Source
+from luthier.data import Source, visible
 from luthier.errors import Problem
 from luthier.spec import JsonScore, LabelScore, Task
 
