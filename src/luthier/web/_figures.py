@@ -65,7 +65,14 @@ def _interval(axes: Axes, place: int, rung: RungVerdict) -> None:
     near_right = rung.display_high > 0.86
     x = rung.display_low - 0.012 if near_right else rung.display_high + 0.012
     axes.annotate(
-        f"{rung.mean:.2f}", (x, place), va="center", ha="right" if near_right else "left", fontsize=9, color=colour
+        f"{rung.mean:.2f}",
+        (x, place),
+        va="center",
+        ha="right" if near_right else "left",
+        fontsize=9,
+        color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},  # the line of the bar may run behind it
+        zorder=3,
     )
 
 
