@@ -20,6 +20,8 @@ from luthier.evaluate._statistics import (
 from luthier.evaluate._statistics_adequacy import bounds
 from luthier.evaluate._statistics_sequential import betting_e_process, confidence_sequence
 
+PAIRS_SHARE = 0.8  # of the error that the bounds of two rungs may have, where one of them stopped early
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -135,7 +137,7 @@ def _anytime(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, b
     """Bounds that hold although it was the scores that decided when to stop.
 
     The narrower of two: the pairs that both answered, by betting; and the bounds of each system on all that it answered
-    itself, which is more where one of them stopped after a few cases. Each takes half of `alpha` (union bound).
+    itself, which is more where one of them stopped after a few cases. The pairs take most of `alpha` (union bound).
     """
     n = min(len(a), len(b))
     d = np.asarray(a[:n], dtype=np.float64) - np.asarray(b[:n], dtype=np.float64)
@@ -144,9 +146,11 @@ def _anytime(a: Sequence[float], b: Sequence[float], groups: Sequence[str], *, b
     if len(units.means) < MIN_GROUPS:
         test = f"none: fewer than {MIN_GROUPS} independent sources in common"
         return Paired(n, mean, -1.0, 1.0, 1.0, test, usable=False)
-    low, high = (2 * side - 1 for side in confidence_sequence(units, np.arange(1, len(units.means) + 1), alpha / 2))
-    of_a, of_b = (bounds(scores, groups, alpha=alpha / 4, binary=binary) for scores in (a, b))
+    low, high = (
+        2 * side - 1 for side in confidence_sequence(units, np.arange(1, len(units.means) + 1), PAIRS_SHARE * alpha)
+    )
+    of_a, of_b = (bounds(scores, groups, alpha=(1 - PAIRS_SHARE) / 2 * alpha, binary=binary) for scores in (a, b))
     # wide enough to hold the estimate, which is that of the pairs alone
     low, high = min(mean, max(low, of_a[0] - of_b[1])), max(mean, min(high, of_a[1] - of_b[0]))
-    p = min(1.0, 2 * math.exp(-float(betting_e_process(units, 0.5).max())))
+    p = min(1.0, math.exp(-float(betting_e_process(units, 0.5).max())) / PAIRS_SHARE)
     return Paired(n, mean, low, high, min(p, alpha) if low > 0 else p, "betting, stopped early")
