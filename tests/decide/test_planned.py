@@ -146,3 +146,15 @@ def test_a_scorer_s_file_may_be_in_another_encoding(tmp_path):
     one = bench_of(tmp_path, score={"kind": "python", "file": "score.py"}).score_hash
     (tmp_path / "score.py").write_bytes(text.replace("1.0", "0.5").encode("latin-1"))
     assert bench_of(tmp_path, score={"kind": "python", "file": "score.py"}).score_hash != one
+
+
+def test_a_bar_that_is_changed_after_looking_is_said_by_every_later_decision(tmp_path):
+    said = []
+    for bar in (0.9, 0.9, 0.3, 0.2):
+        bench_of(tmp_path, bar=bar, decide={"methods": ["prompt"], "development_cases": 4})
+        verdict = Project(tmp_path).decide()
+        said.append([line for line in verdict.reasons if "after looking" in line])
+    assert said[:2] == [[], []]
+    assert "answered for a bar of 0.90 before, and now a bar of 0.30" in said[2][0]
+    assert "answered for a bar of 0.90 and a bar of 0.30 before, and now a bar of 0.20" in said[3][0]
+    assert Project(tmp_path).replay() == verdict

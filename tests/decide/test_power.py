@@ -182,8 +182,8 @@ def test_with_a_label_for_every_answer_no_judge_is_needed() -> None:
 
 
 def test_grades_of_a_judge_and_no_bar() -> None:
-    pair = judge(80, 60, None, binary=False).pair(0.1)
-    assert pair.detectable is None or 0 < pair.detectable <= 0.1
-    total = pair.totals["0.05"]
-    assert pair.not_worse is not None and (total is None or 30 <= total <= 80)
+    few, all_of_them = (judge(80, labels, None, binary=False).pair(0.1) for labels in (30, 80))
+    assert few.detectable is None and all_of_them.detectable == pytest.approx(0.075, abs=0.015)
+    assert few.not_worse is not None and all_of_them.not_worse is not None
+    assert few.not_worse < all_of_them.not_worse < 0.5 and few.totals["0.05"] is None and few.totals["0.1"] == 50
     assert judge(80, 60, None).judges() == ()

@@ -415,6 +415,12 @@ def test_a_refresh_compares_with_the_champion_by_labels_of_both(host, tmp_path):
     assert found.comparison.high < 0 and "worse than the champion" in found.reason
     assert found.comparison.low <= 0.7 - 0.97 + 0.05 <= found.comparison.high + 0.1
     assert run.invoke(main, ["refresh", "-C", str(folder)]).exit_code == 1
+    host.version, host.right = "arbiter-2", {"plain": 0.4, "shown": 0.5}  # wrong answers that it has not seen
+    (folder / "luthier.yaml").write_text(json.dumps(task | {"max_answer_tokens": 42}))
+    with opened(folder) as project:
+        found = project.refresh()
+    assert found.sheet is None and found.promoted is None  # no label mends it
+    assert "the judge changed on the way" in found.reason
 
 
 def test_pairs_are_judged_in_both_orders_and_shown_by_length(host, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.api._data import Data
+from luthier.api._decisions import bars_before
 from luthier.api._judging import seat
 from luthier.data import Split, groups_of
 from luthier.decide import Bench, Progress
@@ -45,7 +46,18 @@ def open_bench(
     if isinstance(scorer, JudgeScorer) and fetch:
         seat(scorer, (first, *others), budget, task, store)
     groups = groups_of(data.split.test)
-    return Bench(task, data.split, groups, scorer, first, store, progress, others=tuple(others), optimiser=optimiser)
+    return Bench(
+        task,
+        data.split,
+        groups,
+        scorer,
+        first,
+        store,
+        progress,
+        others=tuple(others),
+        optimiser=optimiser,
+        bars=bars_before(store, data.split.hash),
+    )
 
 
 def _models(names: Sequence[str], progress: Progress, *, fetch: bool) -> list[Model]:

@@ -41,16 +41,14 @@ class Decision:
 def take_decision(bench: Bench, data: Data, *, everything: bool, train: bool) -> Decision:
     """Climb, decide, and store the decision and its systems."""
     climbed = climb(bench, Climb(everything=everything, train=train), data.blocking)
-    climbed = replace(climbed, evidence=replace(climbed.evidence, bars=_bars(bench)))
     verdict = decide(rules_of(bench.task), climbed.evidence)
     return keep_decision(decision_of(bench, data, climbed, verdict), bench.store)
 
 
-def _bars(bench: Bench) -> tuple[float | None, ...]:
-    """The bars under which the test cases were decided on, each once, the present one last."""
-    last = last_decision(bench.store)
-    before = () if last is None or last.split != bench.split.hash else (*last.evidence.bars, last.verdict.bar)
-    return (*(bar for bar in dict.fromkeys(before) if bar != bench.task.bar), bench.task.bar)
+def bars_before(store: Store, split: str) -> tuple[float | None, ...]:
+    """The bars under which the test cases of a split were decided on, each once, the latest one last."""
+    last = last_decision(store)
+    return () if last is None or last.split != split else last.evidence.bars
 
 
 def decision_of(bench: Bench, data: Data, climbed: Climbed, verdict: Verdict) -> Decision:

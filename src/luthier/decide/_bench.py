@@ -41,6 +41,7 @@ class Bench:
 
     `groups` names the independent source of each test case (see `data.groups_of`). `others` are the bases that are
     tried beside `base`. `optimiser` writes new instructions where the task names one for it; otherwise the base does.
+    `bars` are those under which the test cases were looked at before, the latest one last.
     """
 
     task: Task
@@ -52,6 +53,7 @@ class Bench:
     progress: Progress = silent
     others: tuple[Model, ...] = ()
     optimiser: Model | None = None
+    bars: tuple[float | None, ...] = ()
 
     @cached_property
     def each(self) -> tuple[Bench, ...]:

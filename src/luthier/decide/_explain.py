@@ -131,7 +131,7 @@ def _reason(field: Standing, verdict: RungVerdict) -> str:
 
 def _bars(field: Standing) -> list[str]:
     """Whether the bar was set, or set anew, after the cases had been looked at."""
-    before = [_bar_words(bar) for bar in dict.fromkeys(field.evidence.bars) if bar != field.rules.bar]
+    before = [_bar_words(bar) for bar in field.evidence.bars if bar != field.rules.bar]
     if not before:
         return []
     now = _bar_words(field.rules.bar)

@@ -86,6 +86,8 @@ def judged_pair(
     field = judged_standing(rules, both, known)
     found, refused = field.comparison(a, b), field.refused(a) or field.refused(b)
     have = len(known.labels[a.rung].keys() & known.labels[b.rung].keys())
+    if refused and len(known.served) > 1:  # of two judges, which no label mends
+        return JudgedPair(found, refused)
     if refused:  # a judge that agrees too little has no say once every answer has a label
         wanted = RUNG_LABELS if have < RUNG_LABELS else len(cases)
         return JudgedPair(found, refused, wanted if have < wanted else None)

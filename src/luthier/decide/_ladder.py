@@ -192,6 +192,7 @@ class _Ascent:
             failures=None if failures is None or best is None else self._named(failures, best),
             served=self._served(),
             judge=judge_evidence(bench, self.records),
+            bars=(*(bar for bar in bench.bars if bar != bench.task.bar), bench.task.bar),
         )
 
     def _best(self) -> Planned | None:
